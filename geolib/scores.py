@@ -1,0 +1,134 @@
+"""The paper's two scores, LSS and OTS, with the nulls they must be read against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geolib.transport import _clouds, _mean_square, optimal_assignments
+
+__all__ = ["TransportScore", "line_shape_null", "line_shape_score", "optimal_transport_score"]
+
+
+def line_shape_score(points: Any) -> np.ndarray:
+    r"""Return how far from straight each track is (LSS).
+
+    .. math:: \mathrm{LSS} = \frac{n}{\left| \sum_{l=1}^n s_l \right|}, \qquad
+        s_l = \frac{x^{(l)} - x^{(l-1)}}{|x^{(l)} - x^{(l-1)}|}
+
+    (slide 30 of :cite:`gai2021lecture`). It is >= 1, with equality exactly when all steps have one direction; it
+    does not see the lengths of the steps. A step of zero length has no direction: it is left out and n counts the
+    others.
+
+    Parameters
+    ----------
+    points
+        Tracks of shape (layers + 1, points, dim).
+
+    Returns
+    -------
+    array
+        LSS of each track, shape (points,): NaN for a track that never moves, infinite if the directions cancel.
+
+    Raises
+    ------
+    ValueError
+        For a wrong shape, no layer, no point, or values that are not finite.
+    """
+    path = np.asarray(points, dtype=np.float64)
+    if path.ndim != 3 or path.shape[0] < 2 or 0 in path.shape:
+        raise ValueError(
+            f"tracks have shape (layers + 1, points, dim) with at least one layer, point and dimension; "
+            f"got {path.shape}"
+        )
+    if not np.isfinite(path).all():
+        raise ValueError("a track with NaN or infinite points has no shape; every value must be finite")
+    steps = np.diff(path, axis=0)  # (layers, points, dim)
+    largest = np.abs(steps).max(2, keepdims=True)
+    # Divided by their largest entry first, so that the square of a tiny or huge step neither vanishes nor overflows.
+    steps = np.divide(steps, largest, out=np.zeros_like(steps), where=largest > 0)
+    length = np.linalg.norm(steps, axis=2, keepdims=True)
+    directions = np.divide(steps, length, out=np.zeros_like(steps), where=length > 0)
+    moving = (length[..., 0] > 0).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score: np.ndarray = moving / np.linalg.norm(directions.sum(0), axis=1)
+    return score
+
+
+def line_shape_null(layers: int, dim: int, *, kind: str = "walk", draws: int = 2000, seed: int = 0) -> np.ndarray:
+    """Simulate the LSS of tracks that follow no rule.
+
+    Parameters
+    ----------
+    layers
+        Steps of each track, n.
+    dim
+        Dimension of the space.
+    kind
+        ``walk``: independent isotropic steps (mean LSS about sqrt(n), more in low dimension); ``independent``:
+        independent isotropic positions, as if each layer forgot the one before (about n: the steps telescope).
+    draws
+        Number of simulated tracks.
+    seed
+        Seed of the simulation.
+
+    Returns
+    -------
+    array
+        Simulated scores, shape (draws,).
+    """
+    if kind not in ("walk", "independent"):
+        raise ValueError(f"unknown null {kind!r}; choose 'walk' or 'independent'")
+    if min(layers, dim, draws) < 1:
+        raise ValueError(f"a null needs layers, dim and draws >= 1; got {layers}, {dim}, {draws}")
+    normal = np.random.default_rng(seed).standard_normal((layers + 1, draws, dim))
+    return line_shape_score(normal.cumsum(0) if kind == "walk" else normal)
+
+
+@dataclass(frozen=True)
+class TransportScore:
+    """How close a map's pairing is to optimal transport (OTS).
+
+    Attributes
+    ----------
+    score
+        The score, equal to `lower`: where several assignments are optimal, no claim is won by a tie.
+    lower, upper
+        Fewest and most pairs (x_i, f(x_i)) in any optimal assignment, as a share of all pairs.
+    cost_ratio
+        W2^2(x, f(x)) / mean |x_i - f(x_i)|^2, in [0, 1]; 1 exactly when f's own pairing is optimal.
+    assignment
+        An optimal assignment with the fewest identity pairs, shape (m,).
+    """
+
+    score: float
+    lower: float
+    upper: float
+    cost_ratio: float
+    assignment: np.ndarray
+
+
+def optimal_transport_score(x: Any, y: Any) -> TransportScore:
+    r"""Score the map f with :math:`y_i = f(x_i)` against exact optimal transport (OTS).
+
+    .. math:: \mathrm{OTS} = \frac1m \#\{ i : \sigma(i) = i \}, \qquad
+        \sigma = \arg\min_\sigma \sum_i |x_i - y_{\sigma(i)}|^2
+
+    (slide 30 of :cite:`gai2021lecture`). The optimal assignment need not be unique, and a solver's pick then depends
+    on the order of the points; `lower` and `upper` range over all of them and do not.
+
+    Parameters
+    ----------
+    x, y
+        Points and their images, both of shape (m, dim).
+    """
+    x, y = _clouds(x, y, same_size=True)
+    optimal = optimal_assignments(x, y)
+    fewest, most = (optimal.extreme_identity(most=flag) for flag in (False, True))
+    identity = np.arange(len(x))
+    lower, upper = (float((columns == identity).mean()) for columns in (fewest, most))
+    own = _mean_square(x - y)
+    ratio = min(_mean_square(x - y[fewest]) / own, 1.0) if own > 0 else 1.0
+    return TransportScore(lower, lower, upper, 1.0 if upper == 1 else ratio, fewest)
