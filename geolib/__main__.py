@@ -1,0 +1,99 @@
+"""The console command ``geolib``. Heavy modules are imported only by the subcommand that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from geolib.chapters import UsageError, book_root, find_chapter, parse_assignment, resolve_parameters
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say in one sentence what was wrong, without the usage lines."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="geolib", description="Run the chapters of the book and build its pages.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    run = commands.add_parser("run", help="run one chapter", description="Run one chapter; write notebook and numbers.")
+    run.add_argument("chapter", help="path below book/ without suffix, for example figures/resnet_vs_plain")
+    run.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[],
+                     help="set a parameter; lists as JSON, for example -p 'seeds=[100, 101]'")  # fmt: skip
+    book = commands.add_parser("book", help="run what changed and build the site", description="Build the book.")
+    for command in (run, book):
+        command.add_argument("--scale", default="laptop", help="smoke, laptop (default) or paper")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0, 1 for a failed run, 2 for bad input, 130 for Ctrl-C."""
+    signal.signal(signal.SIGTERM, _interrupt)  # ends a run as cleanly as Ctrl-C
+    try:
+        options = _parser().parse_args(arguments)
+        return _run(options) if options.command == "run" else _book(options)
+    except UsageError as error:
+        print(f"geolib: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("geolib: interrupted; earlier results are as they were", file=sys.stderr)
+        return 130
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _run(options: argparse.Namespace) -> int:
+    chapter = find_chapter(book_root(Path.cwd()), options.chapter)
+    overrides = dict(parse_assignment(chapter, text) for text in options.parameters)
+    parameters = resolve_parameters(chapter, options.scale, overrides)
+    variant = _variant_name(overrides) if parameters != resolve_parameters(chapter, options.scale, {}) else ""
+
+    from geolib.reproduce import ChapterError, run_chapter
+
+    try:
+        outcome = run_chapter(chapter, options.scale, parameters, variant=variant)
+    except ChapterError as error:
+        print(f"geolib: {error}", file=sys.stderr)
+        return 1
+    print(f"{chapter.name} ({outcome.seconds:.0f} s)  {outcome.summary}".rstrip())
+    print(f"notebook {outcome.notebook}")
+    if outcome.numbers:
+        print(f"numbers  {outcome.numbers}")
+    return 0
+
+
+def _book(options: argparse.Namespace) -> int:
+    root = book_root(Path.cwd())
+
+    from geolib.book import SiteError, build_site
+    from geolib.reproduce import ChapterError
+
+    try:
+        build_site(root, options.scale)
+    except (ChapterError, SiteError) as error:
+        print(f"geolib: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _variant_name(overrides: Mapping[str, Any]) -> str:
+    """Name a run by what was overridden, as a folder: readable, and unlike any other run's."""
+    text = ",".join(f"{name}={json.dumps(value)}" for name, value in sorted(overrides.items()))
+    readable = re.sub(r"[^A-Za-z0-9.=,-]+", "", text)[:60]
+    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
