@@ -97,13 +97,13 @@ def _stamp(notebook: Any, scale: str) -> None:
         rows["Parameters"] = ", ".join(f"`{name} = {json.dumps(value)}`" for name, value in run["parameters"].items())
     listing = "\n".join(f"{key}\n: {value}\n" for key, value in rows.items())
     note = f":::{{admonition}} How this page was made: scale `{scale}`\n:class: note dropdown\n\n{listing}:::"
-    notebook.cells.append(new_markdown_cell(note))
+    notebook.cells.append(new_markdown_cell(note, id="how-made"))  # an id of its own choice would be random
     if scale == "smoke":
         warning = (
             ":::{warning}\nThis copy was built at smoke scale: few seeds and short training, to show that everything "
             "runs. It supports no claim.\n:::"
         )
-        notebook.cells.insert(1, new_markdown_cell(warning))
+        notebook.cells.insert(1, new_markdown_cell(warning, id="smoke-warning"))
 
 
 def _render(root: Path, scale: str, stage: Path) -> Path:

@@ -18,6 +18,7 @@ __all__ = [
     "plot_null",
     "plot_over_weight_decay",
     "plot_published",
+    "plot_shuffled",
     "plot_untrained",
     "set_style",
     "shared_legend",
@@ -79,6 +80,14 @@ def plot_untrained(ax: Axes, untrained: pd.DataFrame, score: str) -> None:
     """Draw, for each kind of network, a score's mean over the seeds of the untrained networks."""
     for kind, value in untrained.groupby("kind", sort=False)[score].mean().items():
         plot_null(ax, value, f"{LABELS[str(kind)]}, untrained", kind=str(kind), style=":")
+
+
+def plot_shuffled(ax: Axes, runs: pd.DataFrame, column: str) -> None:
+    """Draw, for each kind of network, the mean over seeds of a score after its pairs were shuffled, dashed."""
+    for kind, means in runs.groupby(["kind", "weight_decay"], sort=False)[column].mean().groupby("kind", sort=False):
+        means = means.sort_index(level="weight_decay")
+        label = f"{LABELS[str(kind)]}, pairing shuffled"
+        ax.plot(range(len(means)), means, color=COLOURS[str(kind)], linestyle="--", linewidth=1.2, label=label)
 
 
 def plot_published(ax: Axes, place: Mapping[str, Any], score: str) -> None:

@@ -201,15 +201,16 @@ def _execute(
 ) -> None:
     import papermill
     from nbclient.exceptions import DeadKernelError
-    from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import Engine, papermill_engines
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
     started = time.perf_counter()
 
-    class ReportingEngine(NBClientEngine):  # type: ignore[misc]
+    class ReportingEngine(Engine):  # type: ignore[misc]
         @classmethod
-        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
+        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **_: Any) -> Any:
             start_cell, total = nb_man.cell_start, len(nb_man.nb.cells)
 
             def cell_start(cell: Any, cell_index: int, **rest: Any) -> None:
@@ -220,7 +221,11 @@ def _execute(
                 start_cell(cell, cell_index, **rest)
 
             nb_man.cell_start = cell_start
-            return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            # Sockets in a folder of the user's own instead of ports that every user of the machine can reach.
+            config = Config({"KernelManager": {"transport": "ipc"}})
+            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, stderr_file=sys.stderr, config=config)
+            # What cells write arrives as messages; the kernel's own stream only has its dying words after Ctrl-C.
+            return client.execute(stderr=subprocess.DEVNULL)
 
     papermill_engines.register("geolib", ReportingEngine)
     # One thread for the kernel's own arithmetic: results depend on the order of floating-point sums. Its worker
@@ -230,9 +235,7 @@ def _execute(
         with _quiet_papermill():
             papermill.execute_notebook(
                 source, part, parameters=dict(parameters), engine_name="geolib", progress_bar=False,
-                cwd=chapter.path.parent, stderr_file=sys.stderr,
-                # Sockets in a folder of the user's own instead of ports that every user of the machine can reach.
-                config=Config({"KernelManager": {"transport": "ipc"}}),
+                cwd=chapter.path.parent,
             )  # fmt: skip
     except PapermillExecutionError as error:
         if error.ename == "KeyboardInterrupt":

@@ -21,6 +21,8 @@ __all__ = ["OptimalAssignments", "displacement_interpolation", "optimal_assignme
 #: Reduced costs up to this share of max|x| max|y| (centred) count as zero. It lies far above the rounding of a sum of
 #: a few thousand products in float64 and far below what distinguishes points stored in float32.
 TIE_TOLERANCE = 1e-11
+#: Potentials that fall by no more than this have converged; a solver's own rounding can leave cycles this negative.
+_ROUNDING = 1e-13
 
 
 def wasserstein2(x: Any, y: Any) -> float:
@@ -164,10 +166,9 @@ def _reduced_cost(cost: np.ndarray, columns: np.ndarray, v: np.ndarray) -> np.nd
     """
     rows = np.arange(len(cost))
     detour = cost - cost[rows, columns][:, None]
-    rounding = 1e-14
     for _ in range(len(cost) + 1):
         shortest = np.minimum(v, (detour + v[columns][:, None]).min(0))
-        if (v - shortest).max() <= rounding:
+        if (v - shortest).max() <= _ROUNDING:
             reduced: np.ndarray = detour + v[columns][:, None] - v[None, :]
             return reduced
         v = shortest
