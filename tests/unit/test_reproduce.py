@@ -1,0 +1,243 @@
+"""Running chapters: whole results or none, failures with their place, nothing left after Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import nbformat
+import psutil
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from helpers import PUBLISH, write_chapter
+
+from geolib import book as book_module
+from geolib import reproduce
+from geolib.__main__ import main
+from geolib.chapters import find_chapter, resolve_parameters
+
+
+def files(folder) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} if folder.exists() else set()
+
+
+def test_a_run_writes_notebook_and_numbers_and_the_same_numbers_again(book, capsys):
+    assert main(["run", "part/small"]) == 0
+    output = capsys.readouterr()
+    assert "part/small (" in output.out
+    assert "count 5" in output.out
+    assert "part/small  cell" in output.err  # progress: chapter, cell, elapsed, first line
+    assert files(book / "_build") == {"laptop/notebooks/part/small.ipynb"}
+    path = book / "results/laptop/part/small.json"
+    first = json.loads(path.read_text("utf-8"))
+    numbers = first["numbers"]
+    assert numbers["parameters"]["count"] == numbers["count"] == 5
+    assert (numbers["chapter"], numbers["scale"]) == ("part/small", "laptop")
+    assert len(numbers["scale_sha256"]) == 64
+    made = first["provenance"]
+    assert made["command"] == "geolib run part/small --scale laptop"
+    assert made["versions"]["torch"].startswith("2.13")
+    assert {"commit", "date", "hardware", "threads", "wall_seconds", "source_sha256"} <= set(made)
+    assert main(["run", "part/small"]) == 0
+    assert json.dumps(json.loads(path.read_text("utf-8"))["numbers"]) == json.dumps(numbers)
+
+
+def test_other_parameters_are_kept_apart_from_the_scales_results(book, capsys):
+    title = 'it\'s "quoted"\\ \n\'\'\'""" {x} $y; import os'
+    assert main(["run", "part/small", "-p", "dataset=mnist", "-p", f"title={title}"]) == 0
+    assert not (book / "results").exists()
+    (numbers,) = (book / "_build/laptop/variants").rglob("*.json")
+    found = json.loads(numbers.read_text("utf-8"))
+    assert found["numbers"]["title"] == title  # data, whatever it looks like
+    assert found["numbers"]["count"] == 50
+    assert numbers.with_suffix(".ipynb").is_file()
+    assert str(numbers) in capsys.readouterr().out
+    assert "-p 'dataset=mnist'" in found["provenance"]["command"]
+    assert "count" not in found["provenance"]["command"]
+
+
+def test_a_parameter_given_its_own_value_is_no_variant(book):
+    assert main(["run", "part/small", "-p", "count=5"]) == 0
+    assert (book / "results/laptop/part/small.json").is_file()
+
+
+def test_smoke_numbers_are_no_results(book):
+    assert main(["run", "part/small", "--scale", "smoke"]) == 0
+    assert not (book / "results").exists()
+    assert json.loads((book / "_build/smoke/results/part/small.json").read_text("utf-8"))["numbers"]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "reported"),
+    [
+        ("values = [1]\nvalues[3]", "failed in cell 5 with IndexError: list index out of range"),
+        ("import os\nos._exit(1)", "its kernel died"),
+    ],
+)
+def test_a_failing_cell_is_exit_1_with_its_place_and_keeps_the_partial_notebook(book, capsys, body, reported):
+    assert main(["run", "part/small"]) == 0
+    before = (book / "results/laptop/part/small.json").read_text("utf-8")
+    write_chapter(book, body)
+    capsys.readouterr()
+    assert main(["run", "part/small"]) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("geolib: part/small failed")
+    assert reported in message
+    kept = book / "_build/laptop/notebooks/part/small.failed.ipynb"
+    assert str(kept) in message
+    assert nbformat.read(kept, as_version=4).cells
+    assert (book / "results/laptop/part/small.json").read_text("utf-8") == before
+    assert files(book / "_build") == {"laptop/notebooks/part/small.ipynb", "laptop/notebooks/part/small.failed.ipynb"}
+    write_chapter(book, PUBLISH)
+    assert main(["run", "part/small"]) == 0
+    assert not kept.exists()
+
+
+def test_publishing_twice_or_infinity_fails(book, capsys):
+    write_chapter(book, "geolib.publish_numbers({}, 'a')\ngeolib.publish_numbers({}, 'b')")
+    assert main(["run", "part/small"]) == 1
+    assert "publishes its numbers once" in capsys.readouterr().err
+    write_chapter(book, "geolib.publish_numbers({'a': float('inf')}, 'a')")
+    assert main(["run", "part/small"]) == 1
+    assert "a published number must be finite" in capsys.readouterr().err
+    assert not (book / "results").exists()
+
+
+def test_published_numbers_come_back_as_from_the_file(capsys):
+    import numpy as np
+
+    given = {"a": np.float32(0.5), 1: (np.int64(2), None, "x", np.nan), "b": [np.bool_(True)]}
+    assert reproduce.publish_numbers(given, "s") == {"a": 0.5, "1": [2, None, "x", None], "b": [True]}
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_no_half_written_result_and_no_process(book, ending):
+    assert main(["run", "part/small"]) == 0
+    before = {name: (book / name).read_bytes() for name in files(book)}
+    write_chapter(book, "import sys, time\nprint('sleeping', file=sys.stderr, flush=True)\ntime.sleep(60)")
+    before["book/part/small.md"] = (book / "book/part/small.md").read_bytes()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "geolib", "run", "part/small"], cwd=book, stderr=subprocess.PIPE, text=True
+    )
+    assert any("sleeping" in line for line in process.stderr)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.send_signal(ending)
+    _, rest = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; earlier results are as they were" in rest
+    assert "Traceback" not in rest
+    assert {name: (book / name).read_bytes() for name in files(book)} == before
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+def test_an_unchanged_chapter_is_found_and_any_change_makes_it_stale(book, monkeypatch):
+    chapter = find_chapter(book, "part/small")
+    parameters = resolve_parameters(chapter, "laptop", {})
+    assert reproduce.find_outcome(chapter, "laptop", parameters) is None
+    ran = reproduce.run_chapter(chapter, "laptop", parameters)
+    found = reproduce.find_outcome(chapter, "laptop", parameters)
+    assert (found.notebook, found.numbers, found.summary) == (ran.notebook, ran.numbers, "count 5")
+    assert reproduce.find_outcome(chapter, "laptop", {**parameters, "count": 6}) is None
+    assert reproduce.find_outcome(chapter, "smoke", parameters) is None
+    digest = reproduce.source_digest(chapter, parameters)
+    (book / "requirements.lock").write_text("a==2\n", "utf-8")
+    assert reproduce.source_digest(chapter, parameters) != digest
+    assert reproduce.find_outcome(chapter, "laptop", parameters) is None
+    (book / "requirements.lock").write_text("a==1\n", "utf-8")
+    assert reproduce.find_outcome(chapter, "laptop", parameters) == found
+    ran.numbers.write_text("{}", "utf-8")
+    assert reproduce.find_outcome(chapter, "laptop", parameters) is None
+
+
+def test_commit_is_named_and_marked_when_there_are_changes(book):
+    assert reproduce._commit(book) == ""
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *command], cwd=book, check=True)
+    head = reproduce._commit(book)
+    assert len(head) == 40
+    (book / "results").mkdir()
+    (book / "results/new.json").write_text("{}")
+    assert reproduce._commit(book) == head  # results do not make the code another one
+    (book / "book/index.md").write_text("# Changed\n")
+    assert reproduce._commit(book) == head + "+"
+
+
+def test_building_the_book_runs_what_changed_and_renders(book, capsys):
+    assert main(["book", "--scale", "smoke"]) == 0
+    output = capsys.readouterr().out.splitlines()
+    assert output[0].startswith("part/small (ran, ")
+    index = book / "_build/smoke/html/index.html"
+    assert output[-1] == f"The book is at {index}"
+    page = BeautifulSoup((book / "_build/smoke/html/book/part/small.html").read_text("utf-8"), "html.parser").get_text()
+    assert "supports no claim" in page
+    assert "How this page was made" in page
+    assert "geolib run part/small --scale smoke" in page
+    stamp = (book / "_build/smoke/html/book/part/small.html").stat().st_mtime_ns
+    assert main(["book", "--scale", "smoke"]) == 0
+    assert capsys.readouterr().out.startswith("part/small (unchanged, ")
+    assert (book / "_build/smoke/html/book/part/small.html").stat().st_mtime_ns == stamp
+
+
+def test_a_failing_chapter_stops_the_book_and_keeps_the_old_site(book, capsys):
+    assert main(["book", "--scale", "smoke"]) == 0
+    page = (book / "_build/smoke/html/book/part/small.html").read_text("utf-8")
+    write_chapter(book, "1 / 0")
+    assert main(["book", "--scale", "smoke"]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert (book / "_build/smoke/html/book/part/small.html").read_text("utf-8") == page
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_a_warning_of_the_renderer_is_an_error_each_time(book, capsys, attempt):
+    (book / "book/index.md").write_text("# Index\n\n{doc}`nowhere`\n", "utf-8")
+    for _ in range(attempt):
+        capsys.readouterr()
+        assert main(["book", "--scale", "smoke"]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_broken_chapter_is_a_usage_error_of_the_book(book, capsys):
+    path = book / "book/part/small.md"
+    path.write_text(path.read_text("utf-8").replace("count: int = 3", "count = 3"), "utf-8")
+    assert main(["book"]) == 2
+    assert "may only hold lines" in capsys.readouterr().err
+
+
+def test_a_chapter_that_changes_while_the_book_is_built_is_noticed(book, monkeypatch):
+    real = reproduce.run_chapter
+
+    def run_and_edit(chapter, *arguments, **options):
+        outcome = real(chapter, *arguments, **options)
+        chapter.path.write_text(chapter.path.read_text("utf-8") + "\nmore\n", "utf-8")
+        return outcome
+
+    monkeypatch.setattr(book_module, "run_chapter", run_and_edit)
+    with pytest.raises(book_module.SiteError, match="changed while the book was being built"):
+        book_module.build_site(book, "smoke")
+
+
+def test_plain_papermill_runs_a_converted_chapter(book):
+    converted, executed = book / "small.ipynb", book / "executed.ipynb"
+    subprocess.run(["jupytext", "--to", "ipynb", "-o", converted, "book/part/small.md"], check=True, env=environment())
+    subprocess.run(["papermill", converted, executed, "-p", "count", "8"], check=True, env=environment())
+    outputs = [o for cell in nbformat.read(executed, as_version=4).cells for o in cell.get("outputs", [])]
+    assert any(o.get("metadata", {}).get("geolib_numbers", {}).get("numbers", {}).get("count") == 8 for o in outputs)
+
+
+def environment() -> dict[str, str]:
+    """Put this interpreter's console commands first on the path."""
+    return os.environ | {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"}  # noqa: PTH120
+
+
+def test_stage_switches_execution_off(book):
+    assert main(["book", "--scale", "smoke"]) == 0
+    staged = yaml.safe_load((book / "_build/smoke/stage/_config.yml").read_text("utf-8"))
+    assert staged["execute"]["execute_notebooks"] == "off"
