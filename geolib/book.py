@@ -100,10 +100,11 @@ def _stamp(notebook: Any, scale: str) -> None:
     notebook.cells.append(new_markdown_cell(note, id="how-made"))  # an id of its own choice would be random
     if scale == "smoke":
         warning = (
-            ":::{warning}\nThis copy was built at smoke scale: few seeds and short training, to show that everything "
-            "runs. It supports no claim.\n:::"
+            "\n:::{warning}\nThis copy was built at smoke scale: few seeds and short training, to show that everything "
+            "runs. It supports no claim.\n:::\n"
         )
-        notebook.cells.insert(1, new_markdown_cell(warning, id="smoke-warning"))
+        title, _, text = notebook.cells[0].source.partition("\n")
+        notebook.cells[0].source = f"{title}\n{warning}{text}"
 
 
 def _render(root: Path, scale: str, stage: Path) -> Path:

@@ -36,6 +36,7 @@ class _Network(nn.Module):
     """A linear stem, blocks at constant width, a linear head."""
 
     _block: type[PlainBlock]
+    _default_gain: float
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class _Network(nn.Module):
         width: int = 64,
         blocks: int = 10,
         bias: bool = False,
-        gain: float = 1.0,
+        gain: float | None = None,
         seed: int = 0,
     ) -> None:
         """Build and initialise the network.
@@ -66,7 +67,8 @@ class _Network(nn.Module):
         gain
             Scale of the blocks' second map at initialisation. Entries are normal with variance ``2 / width`` in the
             first map and ``gain^2 / width`` in the second, so that ``gain = 1`` keeps the mean square of a plain
-            block's output equal to its input's, and ``gain = 0`` starts a residual block at the identity.
+            block's output equal to its input's, and ``gain = 0`` starts a residual block at the identity. By default 1
+            for the plain network and 0.25 for the residual one, whose steps add up.
         seed
             Seed of the initialisation; no global random state is read or changed.
         """
@@ -77,6 +79,7 @@ class _Network(nn.Module):
                 f"a network needs at least one input feature, class, unit of width and block; got {features} features, "
                 f"{classes} classes, width {width}, {blocks} blocks"
             )
+        gain = self._default_gain if gain is None else gain
         if not (math.isfinite(gain) and gain >= 0):
             raise ValueError(f"gain is a scale of random weights and must be finite and >= 0; got {gain}")
         self.stem = nn.Sequential(nn.Flatten(), nn.utils.skip_init(nn.Linear, features, width))
@@ -101,9 +104,11 @@ class ResNet(_Network):
     """Residual network: blocks ``x -> x + W2 relu(W1 x)`` between a linear stem and a linear head."""
 
     _block = ResidualBlock
+    _default_gain = 0.25
 
 
 class PlainNet(_Network):
     """Plain network: blocks ``x -> W2 relu(W1 x)``, the ResNet of the same sizes without its skips."""
 
     _block = PlainBlock
+    _default_gain = 1.0

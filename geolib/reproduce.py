@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import logging
 import math
 import os
 import platform
@@ -204,7 +205,6 @@ def _execute(
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import Engine, papermill_engines
     from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
 
     started = time.perf_counter()
 
@@ -221,9 +221,7 @@ def _execute(
                 start_cell(cell, cell_index, **rest)
 
             nb_man.cell_start = cell_start
-            # Sockets in a folder of the user's own instead of ports that every user of the machine can reach.
-            config = Config({"KernelManager": {"transport": "ipc"}})
-            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, stderr_file=sys.stderr, config=config)
+            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, stderr_file=sys.stderr)
             # What cells write arrives as messages; the kernel's own stream only has its dying words after Ctrl-C.
             return client.execute(stderr=subprocess.DEVNULL)
 
@@ -245,13 +243,15 @@ def _execute(
         ) from error
     except DeadKernelError as error:
         raise ChapterError(f"{chapter.name} failed: its kernel died ({error}), often for want of memory") from error
+    except KeyboardInterrupt:
+        # When the interpreter ends, asyncio would log the interrupted cell's traceback over the one line that matters.
+        logging.getLogger("asyncio").disabled = True
+        raise
 
 
 @contextlib.contextmanager
 def _quiet_papermill() -> Iterator[None]:
     """Silence papermill's log of what `report` says in fewer words."""
-    import logging
-
     logger = logging.getLogger("papermill")
     before, logger.disabled = logger.disabled, True
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ def line_shape_score(points: Any) -> np.ndarray:
     .. math:: \mathrm{LSS} = \frac{n}{\left| \sum_{l=1}^n s_l \right|}, \qquad
         s_l = \frac{x^{(l)} - x^{(l-1)}}{|x^{(l)} - x^{(l-1)}|}
 
-    (slide 30 of :cite:`gai2021lecture`). It is >= 1, with equality exactly when all steps have one direction; it
+    (slide 30 of :cite:`gai_lecture`). It is >= 1, with equality exactly when all steps have one direction; it
     does not see the lengths of the steps. A step of zero length has no direction: it is left out and n counts the
     others.
 
@@ -107,7 +107,7 @@ class TransportScore:
     lower: float
     upper: float
     cost_ratio: float
-    assignment: np.ndarray
+    assignment: np.ndarray = field(repr=False)
 
 
 def optimal_transport_score(x: Any, y: Any) -> TransportScore:
@@ -116,7 +116,7 @@ def optimal_transport_score(x: Any, y: Any) -> TransportScore:
     .. math:: \mathrm{OTS} = \frac1m \#\{ i : \sigma(i) = i \}, \qquad
         \sigma = \arg\min_\sigma \sum_i |x_i - y_{\sigma(i)}|^2
 
-    (slide 30 of :cite:`gai2021lecture`). The optimal assignment need not be unique, and a solver's pick then depends
+    (slide 30 of :cite:`gai_lecture`). The optimal assignment need not be unique, and a solver's pick then depends
     on the order of the points; `lower` and `upper` range over all of them and do not.
 
     Parameters

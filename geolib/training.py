@@ -47,9 +47,9 @@ def train(
     weight_decay: float,
     epochs: int,
     seed: int,
-    learning_rate: float = 0.03,
+    learning_rate: float = 0.003,
     momentum: float = 0.9,
-    batch_size: int = 128,
+    batch_size: int = 32,
 ) -> Training:
     r"""Train `network` in place by stochastic gradient descent with momentum and weight decay.
 

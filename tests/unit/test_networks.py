@@ -10,15 +10,17 @@ import geolib
 SIZES = {"width": 16, "blocks": 4}
 
 
-def test_equal_parameter_counts_and_equal_matrices_at_equal_seed():
-    residual, plain = geolib.ResNet(20, 3, seed=5, **SIZES), geolib.PlainNet(20, 3, seed=5, **SIZES)
+def test_equal_parameter_counts_and_equal_matrices_at_equal_seed_and_gain():
+    residual = geolib.ResNet(20, 3, seed=5, gain=0.5, **SIZES)
+    plain = geolib.PlainNet(20, 3, seed=5, gain=0.5, **SIZES)
     assert [tuple(p.shape) for p in residual.parameters()] == [tuple(p.shape) for p in plain.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(residual.parameters(), plain.parameters(), strict=True))
     assert sum(p.numel() for p in plain.parameters()) == 20 * 16 + 16 + 4 * 2 * 16 * 16 + 16 * 3 + 3
 
 
 def test_blocks_are_what_the_formula_says():
-    residual, plain = geolib.ResNet(20, 3, seed=1, **SIZES), geolib.PlainNet(20, 3, seed=1, **SIZES)
+    residual = geolib.ResNet(20, 3, seed=1, gain=0.7, **SIZES)
+    plain = geolib.PlainNet(20, 3, seed=1, gain=0.7, **SIZES)
     x = torch.randn(7, 16, generator=torch.Generator().manual_seed(0))
     inner, outer = residual.blocks[2].inner.weight, residual.blocks[2].outer.weight
     step = torch.relu(x @ inner.T) @ outer.T
@@ -56,6 +58,15 @@ def test_initial_scales():
         (network.head.weight, 1 / 200),
     ):
         assert float(weight.detach().std()) == pytest.approx(math.sqrt(variance), rel=0.02)
+
+
+@pytest.mark.parametrize("kind", [geolib.ResNet, geolib.PlainNet])
+@pytest.mark.parametrize("standardized", [False, True])
+def test_defaults_of_network_and_training_learn(kind, standardized):
+    digits = geolib.load_dataset("digits")
+    digits = digits.standardized() if standardized else digits
+    network = kind(digits.x_train.shape[1:], digits.classes, seed=100)
+    assert geolib.train(network, digits, weight_decay=5e-4, epochs=30, seed=100).test_accuracy > 0.9
 
 
 def test_seed_decides_and_no_global_random_state_is_used():

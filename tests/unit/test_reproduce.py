@@ -112,19 +112,30 @@ def test_published_numbers_come_back_as_from_the_file(capsys):
     assert reproduce.publish_numbers(given, "s") == {"a": 0.5, "1": [2, None, "x", None], "b": [True]}
 
 
+WORKING = """import sys, time
+
+def work(dataset):
+    print("working", file=sys.stderr, flush=True)
+    time.sleep(60)
+
+print("working", file=sys.stderr, flush=True)
+geolib.run_many(work, [{}, {}], "digits", jobs=2)"""
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_no_half_written_result_and_no_process(book, ending):
     assert main(["run", "part/small"]) == 0
     before = {name: (book / name).read_bytes() for name in files(book)}
-    write_chapter(book, "import sys, time\nprint('sleeping', file=sys.stderr, flush=True)\ntime.sleep(60)")
+    write_chapter(book, WORKING)
     before["book/part/small.md"] = (book / "book/part/small.md").read_bytes()
     process = subprocess.Popen(
-        [sys.executable, "-m", "geolib", "run", "part/small"], cwd=book, stderr=subprocess.PIPE, text=True
-    )
-    assert any("sleeping" in line for line in process.stderr)
+        [sys.executable, "-m", "geolib", "run", "part/small"],
+        cwd=book, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert any("working" in line for line in process.stderr)
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
-    process.send_signal(ending)
+    os.killpg(process.pid, ending)  # as a terminal does: to the whole group
     _, rest = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "interrupted; earlier results are as they were" in rest
@@ -224,11 +235,11 @@ def test_a_chapter_that_changes_while_the_book_is_built_is_noticed(book, monkeyp
         book_module.build_site(book, "smoke")
 
 
-def test_plain_papermill_runs_a_converted_chapter(book):
-    converted, executed = book / "small.ipynb", book / "executed.ipynb"
-    subprocess.run(["jupytext", "--to", "ipynb", "-o", converted, "book/part/small.md"], check=True, env=environment())
-    subprocess.run(["papermill", converted, executed, "-p", "count", "8"], check=True, env=environment())
-    outputs = [o for cell in nbformat.read(executed, as_version=4).cells for o in cell.get("outputs", [])]
+def test_plain_jupytext_and_papermill_run_a_chapter_in_a_pipe(book):
+    pipe = "jupytext --to ipynb -o - book/part/small.md | papermill --cwd book/part -p count 8 - executed.ipynb"
+    subprocess.run(["bash", "-o", "pipefail", "-c", pipe], check=True, env=environment())
+    cells = nbformat.read(book / "executed.ipynb", as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert any(o.get("metadata", {}).get("geolib_numbers", {}).get("numbers", {}).get("count") == 8 for o in outputs)
 
 
