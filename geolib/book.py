@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from geolib.chapters import Chapter, UsageError, find_chapter, pages, resolve_parameters
+from geolib.chapters import Chapter, chapter_names, find_chapter, resolve_parameters
 from geolib.reproduce import find_outcome, run_chapter
 
 __all__ = ["SiteError", "build_site"]
@@ -28,7 +28,7 @@ def build_site(root: Path, scale: str, report: Callable[[str], None] = print) ->
     fresh tree each time, since Jupyter Book hides a failure the second time it sees it, and treats warnings as
     errors.
     """
-    chapters = {page: find_chapter(root, page) for page in pages(root) if _computes(root, page)}
+    chapters = {name: find_chapter(root, name) for name in chapter_names(root)}
     settings = {name: resolve_parameters(chapter, scale, {}) for name, chapter in chapters.items()}
     results = []
     for name, chapter in chapters.items():
@@ -42,16 +42,6 @@ def build_site(root: Path, scale: str, report: Callable[[str], None] = print) ->
         report(line)
     report(f"The book is at {index}")
     return index
-
-
-def _computes(root: Path, page: str) -> bool:
-    try:
-        find_chapter(root, page)
-    except UsageError as error:
-        if str(error).startswith("unknown chapter"):
-            return False
-        raise
-    return True
 
 
 def _stage(root: Path, scale: str, chapters: dict[str, Chapter], settings: dict[str, dict[str, Any]]) -> Path:

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Chapter", "UsageError", "book_root", "find_chapter", "pages", "parse_assignment", "resolve_parameters"]
+__all__ = [
+    "Chapter",
+    "UsageError",
+    "book_root",
+    "chapter_names",
+    "find_chapter",
+    "pages",
+    "parse_assignment",
+    "resolve_parameters",
+]
 
 _TYPES: dict[str, dict[str, Any]] = {
     "bool": {"type": "boolean"},
@@ -22,6 +31,9 @@ _TYPES: dict[str, dict[str, Any]] = {
     "list[str]": {"type": "array", "items": {"type": "string"}},
 }
 _WORDS = {"boolean": "true or false", "integer": "an integer", "number": "a number", "string": "a string"}
+#: What `describe` can put into words; a range with another keyword is refused, or its message would be silent on it.
+_KEYWORDS = {"type", "enum", "items", "uniqueItems", "minItems", "contains", "minimum", "maximum"}
+_KEYWORDS |= {"exclusiveMinimum", "exclusiveMaximum", "const"}
 _PLURALS = {"boolean": "truth values", "integer": "integers", "number": "numbers", "string": "strings"}
 
 
@@ -85,14 +97,15 @@ def pages(root: Path) -> list[str]:
 
 def find_chapter(root: Path, name: str) -> Chapter:
     """Read a chapter by name; raise `UsageError` if it is not one."""
-    computing = [page for page in pages(root) if _is_chapter(root / "book" / f"{page}.md")]
-    if name not in computing:
-        raise UsageError(f"unknown chapter {name!r}{_suggest(name, computing)}")
+    if name not in chapter_names(root):
+        raise UsageError(f"unknown chapter {name!r}{_suggest(name, chapter_names(root))}")
     return _read_chapter(root, name)
 
 
-def _is_chapter(path: Path) -> bool:
-    return path.is_file() and "{code-cell}" in path.read_text("utf-8")
+def chapter_names(root: Path) -> list[str]:
+    """Return those pages of the table of contents that compute, in order."""
+    sources = {page: root / "book" / f"{page}.md" for page in pages(root)}
+    return [page for page, path in sources.items() if path.is_file() and "{code-cell}" in path.read_text("utf-8")]
 
 
 def _read_chapter(root: Path, name: str) -> Chapter:
@@ -112,8 +125,11 @@ def _read_chapter(root: Path, name: str) -> Chapter:
         defaults[parameter] = ast.literal_eval(statement.value)
         schemas[parameter] = _merge(_TYPES[annotation], ranges.get(parameter, {}))
     chapter = Chapter(root, name, defaults, schemas)
-    for parameter in ranges:
+    for parameter, schema in ranges.items():
         _check_known(chapter, parameter, "its front matter")
+        unknown = {*schema, *schema.get("items", {}), *schema.get("contains", {})} - _KEYWORDS
+        if unknown:
+            raise UsageError(f"{name}: the range of {parameter!r} uses {', '.join(unknown)}; known are {_KEYWORDS}")
     for parameter, value in defaults.items():
         _check_value(chapter, parameter, value, "its parameters cell")
     return chapter
@@ -186,9 +202,12 @@ def _check_known(chapter: Chapter, parameter: str, place: str) -> None:
 
 
 def _check_value(chapter: Chapter, parameter: str, value: Any, place: str) -> None:
-    import jsonschema
+    from jsonschema import Draft202012Validator, validators
 
-    if next(jsonschema.Draft202012Validator(chapter.schemas[parameter]).iter_errors(value), None) is not None:
+    # JSON Schema counts 2.0 as an integer; a chapter that says int means int.
+    integers = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, v: type(v) is int)
+    strict = validators.extend(Draft202012Validator, type_checker=integers)
+    if next(strict(chapter.schemas[parameter]).iter_errors(value), None) is not None:
         raise UsageError(
             f"{chapter.name}: parameter {parameter!r} is {json.dumps(value)} (given in {place}), "
             f"but must be {describe(chapter.schemas[parameter])}"
@@ -209,7 +228,8 @@ def describe(schema: Mapping[str, Any]) -> str:
     )
     distinct = "distinct " if schema.get("uniqueItems") else ""
     least = f"at least {schema['minItems']} " if "minItems" in schema else ""
-    return f"a list of {least}{distinct}{what}"
+    among = f", {schema['contains']['const']} among them" if "contains" in schema else ""
+    return f"a list of {least}{distinct}{what}{among}"
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:

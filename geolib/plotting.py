@@ -15,10 +15,10 @@ from geolib.statistics import Interval, student_t_interval
 __all__ = [
     "COLOURS",
     "LABELS",
+    "plot_control",
     "plot_null",
     "plot_over_weight_decay",
     "plot_published",
-    "plot_shuffled",
     "plot_untrained",
     "set_style",
     "shared_legend",
@@ -82,12 +82,12 @@ def plot_untrained(ax: Axes, untrained: pd.DataFrame, score: str) -> None:
         plot_null(ax, value, f"{LABELS[str(kind)]}, untrained", kind=str(kind), style=":")
 
 
-def plot_shuffled(ax: Axes, runs: pd.DataFrame, column: str) -> None:
-    """Draw, for each kind of network, the mean over seeds of a score after its pairs were shuffled, dashed."""
+def plot_control(ax: Axes, runs: pd.DataFrame, column: str, label: str, *, style: str) -> None:
+    """Draw, for each kind of network and against weight decay, the mean over seeds of what a control scores."""
     for kind, means in runs.groupby(["kind", "weight_decay"], sort=False)[column].mean().groupby("kind", sort=False):
         means = means.sort_index(level="weight_decay")
-        label = f"{LABELS[str(kind)]}, pairing shuffled"
-        ax.plot(range(len(means)), means, color=COLOURS[str(kind)], linestyle="--", linewidth=1.2, label=label)
+        look = {"color": COLOURS[str(kind)], "linestyle": style, "linewidth": 1.2}
+        ax.plot(range(len(means)), means, label=f"{LABELS[str(kind)]}, {label}", **look)
 
 
 def plot_published(ax: Axes, place: Mapping[str, Any], score: str) -> None:

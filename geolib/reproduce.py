@@ -63,7 +63,7 @@ def publish_numbers(numbers: Mapping[str, Any], summary: str) -> dict[str, Any]:
     Parameters
     ----------
     numbers
-        Nested dictionaries and lists of strings, numbers and None; NaN, a number that does not exist, becomes None.
+        Nested dictionaries and lists of strings, numbers and None; NaN and infinity become None, no number.
     summary
         The chapter's result in one line.
     """
@@ -75,17 +75,13 @@ def publish_numbers(numbers: Mapping[str, Any], summary: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Turn numpy's scalars into Python's and NaN into None, as JSON needs; refuse infinity."""
+    """Turn numpy's scalars into Python's, NaN and infinity into None, as JSON needs."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     value = getattr(value, "item", lambda: value)()
-    if isinstance(value, float) and not math.isfinite(value):
-        if math.isinf(value):
-            raise ValueError("a published number must be finite, or NaN for one that does not exist; got infinity")
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def notebook_path(chapter: Chapter, scale: str, variant: str = "") -> Path:
@@ -161,21 +157,22 @@ def run_chapter(
         nbformat.write(jupytext.read(chapter.path), source)
         try:
             _execute(chapter, source, part, parameters, report)
+            notebook = nbformat.read(part, as_version=4)
+            published = _published(chapter, notebook)
         except ChapterError as error:
             part.replace(failed)
             raise ChapterError(f"{error}; the notebook up to there is {failed}") from error
-        notebook = nbformat.read(part, as_version=4)
         seconds = time.perf_counter() - started
         provenance = _provenance(chapter, scale, parameters, variant, commit, seconds)
-        published = _published(notebook)
         path = None
         if published is not None:
-            head = {"chapter": chapter.name, "scale": scale, "parameters": dict(parameters)}
-            head["scale_sha256"] = hashlib.sha256(
-                json.dumps(scale_entry(chapter, scale), sort_keys=True).encode()
-            ).hexdigest()
+            grid = json.dumps(scale_entry(chapter, scale), sort_keys=True).encode()
+            head = {
+                "chapter": chapter.name, "scale": scale, "parameters": dict(parameters),
+                "scale_sha256": hashlib.sha256(grid).hexdigest(),
+            }  # fmt: skip
             path = _numbers_path(chapter, scale, variant)
-            _write_json(path, {"numbers": head | published["numbers"], "provenance": provenance})
+            _write_json(path, {"numbers": published["numbers"] | head, "provenance": provenance})
         summary = published["summary"] if published else ""
         notebook.metadata["geolib_run"] = {
             "provenance": provenance, "publishes": published is not None, "summary": summary,
@@ -216,8 +213,7 @@ def _execute(
             def cell_start(cell: Any, cell_index: int, **rest: Any) -> None:
                 if cell.cell_type == "code":
                     elapsed = datetime.timedelta(seconds=round(time.perf_counter() - started))
-                    first = next((line for line in cell.source.splitlines() if line.strip()), "")
-                    report(f"{chapter.name}  cell {cell_index + 1}/{total}  {elapsed}  {first[:60]}")
+                    report(f"{chapter.name}  cell {cell_index + 1}/{total}  {elapsed}  {_first_line(cell.source)}")
                 start_cell(cell, cell_index, **rest)
 
             nb_man.cell_start = cell_start
@@ -239,7 +235,8 @@ def _execute(
         if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from error
         raise ChapterError(
-            f"{chapter.name} failed in cell {error.cell_index + 1} with {error.ename}: {error.evalue}"
+            f"{chapter.name} failed in cell {error.cell_index + 1} ({_first_line(error.source)}) "
+            f"with {error.ename}: {error.evalue}"
         ) from error
     except DeadKernelError as error:
         raise ChapterError(f"{chapter.name} failed: its kernel died ({error}), often for want of memory") from error
@@ -247,6 +244,10 @@ def _execute(
         # When the interpreter ends, asyncio would log the interrupted cell's traceback over the one line that matters.
         logging.getLogger("asyncio").disabled = True
         raise
+
+
+def _first_line(source: str) -> str:
+    return next((line.strip()[:60] for line in source.splitlines() if line.strip()), "")
 
 
 @contextlib.contextmanager
@@ -260,7 +261,7 @@ def _quiet_papermill() -> Iterator[None]:
         logger.disabled = before
 
 
-def _published(notebook: Any) -> dict[str, Any] | None:
+def _published(chapter: Chapter, notebook: Any) -> dict[str, Any] | None:
     found = [
         output.metadata[_KEY]
         for cell in notebook.cells
@@ -268,7 +269,7 @@ def _published(notebook: Any) -> dict[str, Any] | None:
         if _KEY in output.get("metadata", {})
     ]
     if len(found) > 1:
-        raise ChapterError("a chapter publishes its numbers once; this one did so in several cells")
+        raise ChapterError(f"{chapter.name} failed: a chapter publishes its numbers once, not {len(found)} times")
     return dict(found[0]) if found else None
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from geolib.transport import _clouds, _mean_square, optimal_assignments
+from geolib.transport import as_clouds, mean_square, optimal_assignments
 
-__all__ = ["TransportScore", "line_shape_null", "line_shape_score", "optimal_transport_score"]
+__all__ = ["TransportScore", "is_dead", "line_shape_null", "line_shape_score", "optimal_transport_score"]
 
 
 def line_shape_score(points: Any) -> np.ndarray:
@@ -55,6 +55,25 @@ def line_shape_score(points: Any) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         score: np.ndarray = moving / np.linalg.norm(directions.sum(0), axis=1)
     return score
+
+
+def is_dead(points: Any) -> bool:
+    """Tell whether a network is dead: its scores would say nothing about it, however good they look.
+
+    It is if more than 1% of the tracks never move, or if the first or the last cloud is one point up to the rounding
+    of single precision (variance at most 1e-12 of the mean square).
+
+    Parameters
+    ----------
+    points
+        Tracks of shape (layers + 1, points, dim).
+    """
+    path = np.asarray(points, dtype=np.float64)
+    if np.isnan(line_shape_score(path)).mean() > 0.01:
+        return True
+    ends = path[[0, -1]]
+    variance, square = ends.var(1).sum(1), np.square(ends).sum(2).mean(1)
+    return bool((variance <= 1e-12 * square).any())
 
 
 def line_shape_null(layers: int, dim: int, *, kind: str = "walk", draws: int = 2000, seed: int = 0) -> np.ndarray:
@@ -124,11 +143,11 @@ def optimal_transport_score(x: Any, y: Any) -> TransportScore:
     x, y
         Points and their images, both of shape (m, dim).
     """
-    x, y = _clouds(x, y, same_size=True)
+    x, y = as_clouds(x, y, same_size=True)
     optimal = optimal_assignments(x, y)
     fewest, most = (optimal.extreme_identity(most=flag) for flag in (False, True))
     identity = np.arange(len(x))
     lower, upper = (float((columns == identity).mean()) for columns in (fewest, most))
-    own = _mean_square(x - y)
-    ratio = min(_mean_square(x - y[fewest]) / own, 1.0) if own > 0 else 1.0
+    own = mean_square(x - y)
+    ratio = min(mean_square(x - y[fewest]) / own, 1.0) if own > 0 else 1.0
     return TransportScore(lower, lower, upper, 1.0 if upper == 1 else ratio, fewest)

@@ -56,11 +56,9 @@ def student_t_interval(values: Sequence[float], *, level: float = 0.95) -> Inter
 def format_interval(values: Sequence[float], *, digits: int = 3) -> str:
     """Write a mean over seeds and half its 95% Student t interval as ``0.957 ± 0.012``.
 
-    Empty if there are no values; ``no scores`` if some are missing (NaN).
+    ``no scores`` if a value is missing (NaN).
     """
     v = np.asarray(values, dtype=np.float64)
-    if np.isnan(v).all():
-        return ""
     if np.isnan(v).any():
         return "no scores"
     interval = student_t_interval(v.tolist())

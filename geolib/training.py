@@ -156,6 +156,7 @@ def run_many(
     import joblib
     from tqdm import tqdm
 
+    load_dataset(dataset)  # here first, so that the processes find the files and do not each download them
     with joblib.parallel_config("loky", inner_max_num_threads=1):
         rows: Iterable[Mapping[str, Any]] = joblib.Parallel(n_jobs=jobs, return_as="generator")(
             joblib.delayed(_measure_one)(measure, dataset, config) for config in configs

@@ -16,7 +16,7 @@ kernelspec:
   name: python3
 geolib:
   parameters:
-    seeds: {minItems: 2, uniqueItems: true, items: {minimum: 0}}
+    seeds: {minItems: 2, uniqueItems: true, items: {minimum: 0}, contains: {const: 1}}
     rate: {exclusiveMinimum: 0, maximum: 1}
     dataset: {enum: [digits, mnist]}
     names: {items: {enum: [a, b]}}

@@ -44,7 +44,7 @@ def test_every_range_of_pyproject_admits_its_pin(root):
 def test_conda_installs_the_same_lock(root):
     environment = yaml.safe_load((root / "environment.yml").read_text("utf-8"))
     pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert pip[0] == "-r requirements.lock"
+    assert pip == ["-r requirements.lock", "-e ."]  # conda writes these lines into a requirements file of pip
     python = next(entry for entry in environment["dependencies"] if str(entry).startswith("python="))
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     assert Requirement(f"python{project['requires-python']}").specifier.contains(python.removeprefix("python="))

@@ -64,8 +64,8 @@ def test_nulls_and_untrained_levels(ax, runs):
     assert drawn["null: shuffled"] == (0.25, plotting.COLOURS["null"])
 
 
-def test_shuffled_pairings_have_a_dashed_line_for_each_kind(ax, runs):
-    plotting.plot_shuffled(ax, runs, "ots")
+def test_a_control_has_a_line_for_each_kind(ax, runs):
+    plotting.plot_control(ax, runs, "ots", "pairing shuffled", style="--")
     for line, kind in zip(ax.lines, ("resnet", "plain"), strict=True):
         arm = runs[runs["kind"] == kind]
         means = [arm.loc[arm["weight_decay"] == decay, "ots"].mean() for decay in (0, 0.01)]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geolib
-from geolib.scores import line_shape_null, line_shape_score, optimal_transport_score
+from geolib.scores import is_dead, line_shape_null, line_shape_score, optimal_transport_score
 
 
 def straight(lengths: list[float], direction: list[float]) -> np.ndarray:
@@ -111,6 +111,31 @@ def test_lss_is_at_least_one_and_ignores_translation_rotation_and_scale(seed, sh
 def test_lss_refuses(points, message):
     with pytest.raises(ValueError, match=message):
         line_shape_score(points)
+
+
+# --- dead networks ---
+
+
+def test_a_moving_spread_out_network_is_alive():
+    tracks = np.random.default_rng(0).normal(size=(4, 200, 3)) + 50
+    assert not is_dead(tracks)
+    assert not is_dead(tracks * 1e-30)
+    assert is_dead(torch.zeros(4, 200, 3))
+
+
+@pytest.mark.parametrize(("still", "dead"), [(2, False), (3, True)])
+def test_more_than_one_percent_of_still_tracks_is_dead(still, dead):
+    tracks = np.random.default_rng(1).normal(size=(4, 200, 3))
+    tracks[:, :still] = tracks[0, :still]
+    assert is_dead(tracks) == dead
+
+
+@pytest.mark.parametrize("layer", [0, -1])
+def test_a_cloud_that_is_one_point_is_dead_although_its_tracks_are_straight(layer):
+    tracks = np.random.default_rng(2).normal(size=(2, 100, 3))
+    tracks[layer] = np.float32(3.7) + np.random.default_rng(3).normal(size=(100, 3)) * 1e-7
+    assert line_shape_score(tracks) == pytest.approx(np.ones(100))
+    assert is_dead(tracks)
 
 
 # --- nulls ---

@@ -95,7 +95,7 @@ def test_equality_graph_holds_every_optimal_pair(seed, size, dim):
 
 def test_near_ties_above_the_tolerance_are_no_ties():
     # Exchanging the two images costs 2 * gap * 1 more; the radii are about 1.
-    for gap, tied in ((1e-6, False), (1e-9, False), (1e-14, True)):
+    for gap, tied in ((1e-6, False), (1e-10, False), (1e-14, True)):
         x, y = np.array([[-0.5], [0.5]]), np.array([[-gap], [gap], [-1.0], [1.0]])
         x = np.concatenate([x, [[-3], [3]]])
         optimal = optimal_assignments(x, y)
@@ -118,6 +118,13 @@ def test_a_wrong_first_solver_is_found_out_and_replaced(monkeypatch):
     right = optimal_assignments(x, y).columns
     monkeypatch.setattr(transport, "_simplex_assignment", lambda cost: (np.arange(len(cost)), np.zeros(len(cost))))
     assert optimal_assignments(x, y).columns.tolist() == right.tolist()
+
+
+def test_an_answer_that_is_no_permutation_is_not_certified(monkeypatch):
+    x = np.random.default_rng(14).normal(size=(20, 2))
+    zeros = np.zeros(20, dtype=int)
+    monkeypatch.setattr(transport, "_simplex_assignment", lambda cost: (zeros, np.zeros(20)))
+    assert optimal_assignments(x, x).columns.tolist() == list(range(20))
 
 
 def test_two_wrong_solvers_are_an_error_not_an_answer(monkeypatch):
