@@ -60,7 +60,8 @@ def _run(options: argparse.Namespace) -> int:
     parameters = resolve_parameters(chapter, options.scale, overrides)
     variant = _variant_name(overrides) if parameters != resolve_parameters(chapter, options.scale, {}) else ""
 
-    from geolib.reproduce import ChapterError, run_chapter
+    from geolib.execution import ChapterError
+    from geolib.reproduce import run_chapter
 
     try:
         outcome = run_chapter(chapter, options.scale, parameters, variant=variant)
@@ -78,7 +79,7 @@ def _book(options: argparse.Namespace) -> int:
     root = book_root(Path.cwd())
 
     from geolib.book import SiteError, build_site
-    from geolib.reproduce import ChapterError
+    from geolib.execution import ChapterError
 
     try:
         build_site(root, options.scale)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
-import importlib.metadata
 import json
-import logging
 import math
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from geolib.chapters import Chapter, scale_entry
+from geolib.execution import ChapterError, execute
+from geolib.provenance import provenance, source_digest
 
-__all__ = ["ChapterError", "Outcome", "notebook_path", "publish_numbers", "run_chapter", "source_digest"]
+__all__ = ["Outcome", "find_outcome", "notebook_path", "publish_numbers", "run_chapter"]
 
 #: Key of an output's metadata under which a notebook carries its numbers.
 _KEY = "geolib_numbers"
-_PACKAGES = ("geolib", "numpy", "scipy", "POT", "scikit-learn", "torch")
-
-
-class ChapterError(RuntimeError):
-    """A chapter stopped with an error; the message names the chapter, the cell, the error and the kept notebook."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +90,6 @@ def _numbers_path(chapter: Chapter, scale: str, variant: str) -> Path:
     return folder / f"{chapter.name}.json"
 
 
-def source_digest(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that decides a chapter's result: chapter, parameters, geolib, lock file."""
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
-    library = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
-    for path in (chapter.path, chapter.root / "requirements.lock", *library):
-        digest.update(path.name.encode() + b"\0" + (path.read_bytes() if path.exists() else b"") + b"\0")
-    return digest.hexdigest()
-
-
 def find_outcome(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> Outcome | None:
     """Return what an earlier run left if nothing that decides the result has changed since, else None."""
     notebook = notebook_path(chapter, scale)
@@ -152,18 +135,19 @@ def run_chapter(
     goal.parent.mkdir(parents=True, exist_ok=True)
     failed = goal.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
-    started, commit = time.perf_counter(), _commit(chapter.root)
+    # Taken before the run: what changes on disk while it computes is not what it computed.
+    made, started = provenance(chapter, scale, parameters), time.perf_counter()
     with _scratch(goal) as (source, part):
         nbformat.write(jupytext.read(chapter.path), source)
         try:
-            _execute(chapter, source, part, parameters, report)
+            execute(chapter, source, part, parameters, report)
             notebook = nbformat.read(part, as_version=4)
             published = _published(chapter, notebook)
         except ChapterError as error:
             part.replace(failed)
             raise ChapterError(f"{error}; the notebook up to there is {failed}") from error
         seconds = time.perf_counter() - started
-        provenance = _provenance(chapter, scale, parameters, variant, commit, seconds)
+        made["wall_seconds"] = round(seconds, 1)
         path = None
         if published is not None:
             grid = json.dumps(scale_entry(chapter, scale), sort_keys=True).encode()
@@ -172,10 +156,10 @@ def run_chapter(
                 "scale_sha256": hashlib.sha256(grid).hexdigest(),
             }  # fmt: skip
             path = _numbers_path(chapter, scale, variant)
-            _write_json(path, {"numbers": published["numbers"] | head, "provenance": provenance})
+            _write_json(path, {"numbers": published["numbers"] | head, "provenance": made})
         summary = published["summary"] if published else ""
         notebook.metadata["geolib_run"] = {
-            "provenance": provenance, "publishes": published is not None, "summary": summary,
+            "provenance": made, "publishes": published is not None, "summary": summary,
             "scale": scale, "parameters": dict(parameters),
         }  # fmt: skip
         nbformat.write(notebook, part)
@@ -192,73 +176,6 @@ def _scratch(goal: Path) -> Iterator[tuple[Path, Path]]:
     finally:
         for path in paths:
             path.unlink(missing_ok=True)
-
-
-def _execute(
-    chapter: Chapter, source: Path, part: Path, parameters: Mapping[str, Any], report: Callable[[str], None]
-) -> None:
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.clientwrap import PapermillNotebookClient
-    from papermill.engines import Engine, papermill_engines
-    from papermill.exceptions import PapermillExecutionError
-
-    started = time.perf_counter()
-
-    class ReportingEngine(Engine):  # type: ignore[misc]
-        @classmethod
-        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **_: Any) -> Any:
-            start_cell, total = nb_man.cell_start, len(nb_man.nb.cells)
-
-            def cell_start(cell: Any, cell_index: int, **rest: Any) -> None:
-                if cell.cell_type == "code":
-                    elapsed = datetime.timedelta(seconds=round(time.perf_counter() - started))
-                    report(f"{chapter.name}  cell {cell_index + 1}/{total}  {elapsed}  {_first_line(cell.source)}")
-                start_cell(cell, cell_index, **rest)
-
-            nb_man.cell_start = cell_start
-            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, stderr_file=sys.stderr)
-            # What cells write arrives as messages; the kernel's own stream only has its dying words after Ctrl-C.
-            return client.execute(stderr=subprocess.DEVNULL)
-
-    papermill_engines.register("geolib", ReportingEngine)
-    # One thread for the kernel's own arithmetic: results depend on the order of floating-point sums. Its worker
-    # processes set their own.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        with _quiet_papermill():
-            papermill.execute_notebook(
-                source, part, parameters=dict(parameters), engine_name="geolib", progress_bar=False,
-                cwd=chapter.path.parent,
-            )  # fmt: skip
-    except PapermillExecutionError as error:
-        if error.ename == "KeyboardInterrupt":
-            raise KeyboardInterrupt from error
-        raise ChapterError(
-            f"{chapter.name} failed in cell {error.cell_index + 1} ({_first_line(error.source)}) "
-            f"with {error.ename}: {error.evalue}"
-        ) from error
-    except DeadKernelError as error:
-        raise ChapterError(f"{chapter.name} failed: its kernel died ({error}), often for want of memory") from error
-    except KeyboardInterrupt:
-        # When the interpreter ends, asyncio would log the interrupted cell's traceback over the one line that matters.
-        logging.getLogger("asyncio").disabled = True
-        raise
-
-
-def _first_line(source: str) -> str:
-    return next((line.strip()[:60] for line in source.splitlines() if line.strip()), "")
-
-
-@contextlib.contextmanager
-def _quiet_papermill() -> Iterator[None]:
-    """Silence papermill's log of what `report` says in fewer words."""
-    logger = logging.getLogger("papermill")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 def _published(chapter: Chapter, notebook: Any) -> dict[str, Any] | None:
@@ -281,62 +198,3 @@ def _write_json(path: Path, content: Any) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _provenance(
-    chapter: Chapter, scale: str, parameters: Mapping[str, Any], variant: str, commit: str, seconds: float
-) -> dict[str, Any]:
-    import psutil
-
-    command = ["geolib", "run", chapter.name, "--scale", scale]
-    given = _differing(chapter, scale, parameters) if variant else {}
-    command += [f"-p '{name}={_argument(value)}'" for name, value in given.items()]
-    return {
-        "command": " ".join(command),
-        "commit": commit,
-        "source_sha256": source_digest(chapter, parameters),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "wall_seconds": round(seconds, 1),
-        "hardware": f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "threads": 1,
-        "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in _PACKAGES},
-    }
-
-
-def _differing(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    from geolib.chapters import resolve_parameters
-
-    overrides = {"dataset": parameters["dataset"]} if "dataset" in parameters else {}
-    usual = resolve_parameters(chapter, scale, overrides)
-    own = resolve_parameters(chapter, scale, {})
-    return {
-        name: value
-        for name, value in parameters.items()
-        if value != usual[name] or (name == "dataset" and value != own[name])
-    }
-
-
-def _argument(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _commit(root: Path) -> str:
-    """Return the commit of the working tree, with a '+' if it has changes outside results/, or '' without git."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--", ".", ":!results")
-        return git("rev-parse", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -17,6 +17,7 @@ from geolib import book as book_module
 from geolib import reproduce
 from geolib.__main__ import main
 from geolib.chapters import find_chapter, resolve_parameters
+from geolib.provenance import commit, source_digest
 
 
 def files(folder) -> set[str]:
@@ -160,9 +161,9 @@ def test_an_unchanged_chapter_is_found_and_any_change_makes_it_stale(book, monke
     assert (found.notebook, found.numbers, found.summary) == (ran.notebook, ran.numbers, "count 5")
     assert reproduce.find_outcome(chapter, "laptop", {**parameters, "count": 6}) is None
     assert reproduce.find_outcome(chapter, "smoke", parameters) is None
-    digest = reproduce.source_digest(chapter, parameters)
+    digest = source_digest(chapter, parameters)
     (book / "requirements.lock").write_text("a==2\n", "utf-8")
-    assert reproduce.source_digest(chapter, parameters) != digest
+    assert source_digest(chapter, parameters) != digest
     assert reproduce.find_outcome(chapter, "laptop", parameters) is None
     (book / "requirements.lock").write_text("a==1\n", "utf-8")
     assert reproduce.find_outcome(chapter, "laptop", parameters) == found
@@ -171,20 +172,20 @@ def test_an_unchanged_chapter_is_found_and_any_change_makes_it_stale(book, monke
 
 
 def test_commit_is_named_and_marked_when_there_are_changes(book):
-    assert reproduce._commit(book) == ""
+    assert commit(book) == ""
     for command in (
         ["init", "-q"],
         ["add", "."],
         ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "x"],
     ):
         subprocess.run(["git", *command], cwd=book, check=True)
-    head = reproduce._commit(book)
+    head = commit(book)
     assert len(head) == 40
     (book / "results").mkdir()
     (book / "results/new.json").write_text("{}")
-    assert reproduce._commit(book) == head  # results do not make the code another one
+    assert commit(book) == head  # results do not make the code another one
     (book / "book/index.md").write_text("# Changed\n")
-    assert reproduce._commit(book) == head + "+"
+    assert commit(book) == head + "+"
 
 
 def test_building_the_book_runs_what_changed_and_renders(book, capsys):
@@ -226,6 +227,17 @@ def test_a_broken_chapter_is_a_usage_error_of_the_book(book, capsys):
     path.write_text(path.read_text("utf-8").replace("count: int = 3", "count = 3"), "utf-8")
     assert main(["book"]) == 2
     assert "may only hold lines" in capsys.readouterr().err
+
+
+def test_a_run_is_stamped_with_the_source_it_started_from(book):
+    write_chapter(book, "import pathlib\npathlib.Path('small.md').open('a').write('more')")
+    before = source_digest(chapter := find_chapter(book, "part/small"), {})
+    assert main(["run", "part/small"]) == 0
+    stamp = nbformat.read(reproduce.notebook_path(chapter, "laptop"), as_version=4).metadata["geolib_run"]
+    parameters = resolve_parameters(chapter, "laptop", {})
+    assert source_digest(chapter, {}) != before
+    assert stamp["provenance"]["source_sha256"] != source_digest(chapter, parameters)
+    assert reproduce.find_outcome(chapter, "laptop", parameters) is None
 
 
 def test_a_chapter_that_changes_while_the_book_is_built_is_noticed(book, monkeypatch):

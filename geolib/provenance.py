@@ -1,0 +1,85 @@
+"""What a result was computed from: sources, commit, versions, machine."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from geolib.chapters import Chapter, resolve_parameters
+
+__all__ = ["commit", "provenance", "source_digest"]
+
+_PACKAGES = ("geolib", "numpy", "scipy", "POT", "scikit-learn", "torch")
+
+
+def provenance(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run about to start depends on: command, commit, hash of the sources, date, machine, versions."""
+    import psutil
+
+    given = _given(chapter, scale, parameters)
+    command = ["geolib", "run", chapter.name, "--scale", scale]
+    command += [f"-p '{name}={_argument(value)}'" for name, value in given.items()]
+    return {
+        "command": " ".join(command),
+        "commit": commit(chapter.root),
+        "source_sha256": source_digest(chapter, parameters),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "hardware": f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "threads": 1,
+        "versions": {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in _PACKAGES},
+    }
+
+
+def _given(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that have to be named on the command line to get these values at this scale."""
+    overrides = {"dataset": parameters["dataset"]} if "dataset" in parameters else {}
+    usual = resolve_parameters(chapter, scale, overrides)
+    own = resolve_parameters(chapter, scale, {})
+    return {
+        name: value
+        for name, value in parameters.items()
+        if value != usual[name] or (name == "dataset" and value != own[name])
+    }
+
+
+def _argument(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def commit(root: Path) -> str:
+    """Return the commit of the working tree, with a '+' if it has changes outside results/, or '' without git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", ".", ":!results")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def source_digest(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that decides a chapter's result: chapter, parameters, geolib, lock file."""
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    library = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
+    for path in (chapter.path, chapter.root / "requirements.lock", *library):
+        digest.update(path.name.encode() + b"\0" + (path.read_bytes() if path.exists() else b"") + b"\0")
+    return digest.hexdigest()
