@@ -86,7 +86,7 @@ def plot_control(ax: Axes, runs: pd.DataFrame, column: str, label: str, *, style
     """Draw, for each kind of network and against weight decay, the mean over seeds of what a control scores."""
     for kind, means in runs.groupby(["kind", "weight_decay"], sort=False)[column].mean().groupby("kind", sort=False):
         means = means.sort_index(level="weight_decay")
-        look = {"color": COLOURS[str(kind)], "linestyle": style, "linewidth": 1.2}
+        look = {"color": COLOURS[str(kind)], "linestyle": style, "linewidth": 1.2, "marker": "."}
         ax.plot(range(len(means)), means, label=f"{LABELS[str(kind)]}, {label}", **look)
 
 
