@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -24,8 +25,13 @@ def parsed(path: Path) -> BeautifulSoup:
     return BeautifulSoup(path.read_text("utf-8"), "html.parser")
 
 
-def heading(browser) -> str:
-    return browser.find_element(By.CSS_SELECTOR, "article h1").text
+def await_page(browser, title: str) -> None:
+    """Wait until the page with this heading is shown: a click returns before the next page is there."""
+
+    def shown(window) -> bool:
+        return any(h1.text.startswith(title) for h1 in window.find_elements(By.CSS_SELECTOR, "article h1"))
+
+    WebDriverWait(browser, 20, ignored_exceptions=[StaleElementReferenceException]).until(shown)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -92,7 +98,7 @@ def test_smoke_verdicts_are_withheld(site):
 def test_front_page_leads_to_the_book(browser, address):
     browser.get(f"{address}/index.html")
     WebDriverWait(browser, 20).until(lambda window: window.current_url.endswith("/book/index.html"))
-    assert "Learn the Geodesic Curve" in heading(browser)
+    await_page(browser, "Learn the Geodesic Curve")
 
 
 @pytest.mark.parametrize(("page", "figures"), [("index", 1), ("figures/resnet_vs_plain", 1)])
@@ -123,9 +129,9 @@ def test_code_and_provenance_open_on_a_click(browser, address):
 def test_the_reader_goes_from_the_front_page_to_the_figure_and_its_deviations(browser, address):
     browser.get(f"{address}/book/index.html")
     browser.find_element(By.CSS_SELECTOR, "article a[href*='resnet_vs_plain']").click()
-    assert heading(browser).startswith("ResNet against plain network")
+    await_page(browser, "ResNet against plain network")
     browser.find_element(By.CSS_SELECTOR, "article a[href*='deviations']").click()
-    assert heading(browser).startswith("Deviations")
+    await_page(browser, "Deviations")
 
 
 def test_plain_jupyter_book_builds_the_sources_too(tmp_path):
