@@ -22,7 +22,7 @@ lint: $(READY)
 unit: $(READY)
 	$(BIN)/pytest tests/unit --cov --cov-report=term-missing
 
-# Changes scores, transport and tracks one small step at a time and counts the changes that no test notices.
+# Changes scores, streaming, transport and tracks one small step at a time and counts the changes that no test notices.
 mutation: $(READY)
 	rm -rf mutants
 	$(BIN)/mutmut run

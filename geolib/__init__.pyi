@@ -17,6 +17,8 @@ from .scores import optimal_transport_score as optimal_transport_score
 from .statistics import Interval as Interval
 from .statistics import format_interval as format_interval
 from .statistics import student_t_interval as student_t_interval
+from .streaming import TrackStatistics as TrackStatistics
+from .streaming import track_statistics as track_statistics
 from .tracks import Tracks as Tracks
 from .tracks import record as record
 from .training import Training as Training

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from geolib.streaming import TrackStatistics
 from geolib.transport import as_clouds, mean_square, optimal_assignments
 
 __all__ = ["TransportScore", "is_dead", "line_shape_null", "line_shape_score", "optimal_transport_score"]
@@ -37,24 +38,7 @@ def line_shape_score(points: Any) -> np.ndarray:
     ValueError
         For a wrong shape, no layer, no point, or values that are not finite.
     """
-    path = np.asarray(points, dtype=np.float64)
-    if path.ndim != 3 or path.shape[0] < 2 or 0 in path.shape:
-        raise ValueError(
-            f"tracks have shape (layers + 1, points, dim) with at least one layer, point and dimension; "
-            f"got {path.shape}"
-        )
-    if not np.isfinite(path).all():
-        raise ValueError("a track with NaN or infinite points has no shape; every value must be finite")
-    steps = np.diff(path, axis=0)  # (layers, points, dim)
-    largest = np.abs(steps).max(2, keepdims=True)
-    # Divided by their largest entry first, so that the square of a tiny or huge step neither vanishes nor overflows.
-    steps = np.divide(steps, largest, out=np.zeros_like(steps), where=largest > 0)
-    length = np.linalg.norm(steps, axis=2, keepdims=True)
-    directions = np.divide(steps, length, out=np.zeros_like(steps), where=length > 0)
-    moving = (length[..., 0] > 0).sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score: np.ndarray = moving / np.linalg.norm(directions.sum(0), axis=1)
-    return score
+    return TrackStatistics.of(points).line_shape_score
 
 
 def is_dead(points: Any) -> bool:
@@ -68,12 +52,7 @@ def is_dead(points: Any) -> bool:
     points
         Tracks of shape (layers + 1, points, dim).
     """
-    path = np.asarray(points, dtype=np.float64)
-    if np.isnan(line_shape_score(path)).mean() > 0.01:
-        return True
-    ends = path[[0, -1]]
-    variance, square = ends.var(1).sum(1), np.square(ends).sum(2).mean(1)
-    return bool((variance <= 1e-12 * square).any())
+    return TrackStatistics.of(points).dead
 
 
 def line_shape_null(layers: int, dim: int, *, kind: str = "walk", draws: int = 2000, seed: int = 0) -> np.ndarray:
