@@ -93,6 +93,7 @@ def test_every_bibliography_key_that_is_cited_exists(root):
 def test_the_readmes_example_runs(root, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text("utf-8"), re.S)
     exec(compile(code, "README.md", "exec"), {})
-    straightness, transport = capsys.readouterr().out.splitlines()
+    straightness, transport, length = capsys.readouterr().out.splitlines()
     assert 1 <= float(straightness) < 3
     assert transport.startswith("TransportScore(score=")
+    assert float(length) > 0

@@ -126,6 +126,15 @@ def test_a_track_that_never_moves_has_length_zero_and_no_shape_or_pace():
     assert [found.path_length[0], found.displacement[0], found.step_deviation[0], found.moving_steps[0]] == [0] * 4
 
 
+def test_directions_that_cancel_and_entries_too_small_to_square_warn_of_nothing():
+    with np.errstate(all="raise"):
+        found = TrackStatistics.of(np.concatenate([path((0, 0), (2, 0), (0, 0)), path((0, 0), (1, 1e-200), (2, 0))], 1))
+    assert found.line_shape_score.tolist() == [math.inf, 1]
+    assert found.path_length.tolist() == [4, 2]
+    assert found.displacement.tolist() == [0, 2]
+    assert np.issubdtype(found.moving_steps.dtype, np.integer)
+
+
 @pytest.mark.parametrize("points", [2, 600])
 def test_spread_and_magnitude_of_two_clouds(points):
     # Half of the points at (c, r), half at (c, -r): they lie r from their mean and sqrt(c^2 + r^2) from the origin. The
