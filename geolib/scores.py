@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from geolib.assignment import optimal_assignments
 from geolib.streaming import TrackStatistics
-from geolib.transport import as_clouds, mean_square, optimal_assignments
+from geolib.transport import as_clouds, mean_square
 
 __all__ = ["TransportScore", "is_dead", "line_shape_null", "line_shape_score", "optimal_transport_score"]
 
@@ -97,6 +98,11 @@ class TransportScore:
         Fewest and most pairs (x_i, f(x_i)) in any optimal assignment, as a share of all pairs.
     cost_ratio
         W2^2(x, f(x)) / mean |x_i - f(x_i)|^2, in [0, 1]; 1 exactly when f's own pairing is optimal.
+    certified
+        Whether dual potentials prove the assignments optimal, up to the tie tolerance: 1e-12 of the product of the two
+        clouds' radii, more where an offset makes coordinates coarse.
+    gap
+        Duality gap: how far the assignment's mean cost can at most lie above the optimum, in the square of the unit.
     assignment
         An optimal assignment with the fewest identity pairs, shape (m,).
     """
@@ -105,6 +111,8 @@ class TransportScore:
     lower: float
     upper: float
     cost_ratio: float
+    certified: bool
+    gap: float
     assignment: np.ndarray = field(repr=False)
 
 
@@ -120,7 +128,7 @@ def optimal_transport_score(x: Any, y: Any) -> TransportScore:
     Parameters
     ----------
     x, y
-        Points and their images, both of shape (m, dim).
+        Points and their images, both of shape (m, dim), arrays or tensors. Tensors on a GPU are computed there.
     """
     x, y = as_clouds(x, y, same_size=True)
     optimal = optimal_assignments(x, y)
@@ -128,5 +136,5 @@ def optimal_transport_score(x: Any, y: Any) -> TransportScore:
     identity = np.arange(len(x))
     lower, upper = (float((columns == identity).mean()) for columns in (fewest, most))
     own = mean_square(x - y)
-    ratio = min(mean_square(x - y[fewest]) / own, 1.0) if own > 0 else 1.0
-    return TransportScore(lower, lower, upper, 1.0 if upper == 1 else ratio, fewest)
+    ratio = min(mean_square(x - y[fewest]) / own, 1.0) if own > 0 and upper < 1 else 1.0
+    return TransportScore(lower, lower, upper, ratio, optimal.certified, optimal.gap, fewest)
