@@ -17,10 +17,10 @@ from .scores import optimal_transport_score as optimal_transport_score
 from .statistics import Interval as Interval
 from .statistics import format_interval as format_interval
 from .statistics import student_t_interval as student_t_interval
+from .sweeping import sweep as sweep
 from .tracks import Tracks as Tracks
 from .tracks import record as record
 from .training import Training as Training
-from .training import run_many as run_many
 from .training import train as train
 from .transport import displacement_interpolation as displacement_interpolation
 from .transport import wasserstein2 as wasserstein2
