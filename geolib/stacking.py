@@ -56,7 +56,12 @@ def train_together(
     shapes = {(type(net), tuple(p.shape for p in net.parameters())) for net in networks}
     if len(shapes) != 1:
         raise ValueError(f"networks train together if all have one class and one shape; got {len(shapes)} of them")
-    for decay, rate, _, _ in zip(weight_decays, learning_rates, seeds, networks, strict=True):
+    if not len(networks) == len(weight_decays) == len(seeds) == len(learning_rates):
+        raise ValueError(
+            f"each of {len(networks)} networks needs its own settings; got {len(weight_decays)} weight decays, "
+            f"{len(seeds)} seeds and {len(learning_rates)} learning rates"
+        )
+    for decay, rate in zip(weight_decays, learning_rates, strict=True):
         check_settings(decay, rate, momentum, epochs, batch_size)
     stack = _Stack(networks, torch.tensor(weight_decays), momentum)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]

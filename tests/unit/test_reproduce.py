@@ -172,19 +172,34 @@ def test_a_chapter_resumes_its_sweeps_until_its_sources_change(book, capsys):
     assert main(["run", "part/small"]) == 1
     assert "RuntimeError: stopped" in capsys.readouterr().err
     assert len(list(kept.glob("*/*.json"))) == 1
-    assert main(["run", "part/small", "-p", "count=1"]) == 1  # another run, which leaves the first one's alone
-    assert len(list(kept.glob("*/*.json"))) == 1
+    (kept / "0123").mkdir()  # as of other sources
     (book / "book/part/through").touch()
     assert main(["run", "part/small"]) == 0
-    assert log.read_text().split() == ["resnet", "resnet", "plain"]
+    assert log.read_text().split() == ["resnet", "plain"]
     assert not kept.exists()
     assert "GEOLIB_CHECKPOINTS" not in os.environ
     made = json.loads((book / "results/laptop/part/small.json").read_text("utf-8"))["provenance"]
     assert made["resumed"]
-    (kept / "stale").mkdir(parents=True)
-    assert main(["run", "part/small"]) == 0
-    assert log.read_text().split()[3:] == ["resnet", "plain"]
-    assert not kept.exists()
+
+
+def test_checkpoints_of_other_sources_go_at_the_next_run(tmp_path):
+    goal = tmp_path / "small.ipynb"
+    folder = tmp_path / "small.checkpoints"
+    for name in ("old", "new"):
+        (folder / name).mkdir(parents=True)
+
+    def interrupted():
+        with reproduce._checkpoints(goal, "new") as resumed:
+            assert resumed
+            assert os.environ["GEOLIB_CHECKPOINTS"] == str(folder / "new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    with reproduce._checkpoints(goal, "newer") as resumed:
+        assert not resumed
+    assert not folder.exists()
 
 
 def test_an_unchanged_chapter_is_found_and_any_change_makes_it_stale(book, monkeypatch):
