@@ -8,6 +8,7 @@ import inspect
 import json
 import math
 import os
+import types
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -63,14 +64,23 @@ def _describe(value: Any, module: str | None, seen: set[int]) -> Any:
         seen.add(id(value))
     try:
         if inspect.isfunction(value):
-            around = inspect.getclosurevars(value)
-            names = sorted((dict(around.globals) | dict(around.nonlocals)).items())
-            held = [(name, _describe(part, module, seen)) for name, part in names]
+            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            names = sorted(_names(value.__code__) & value.__globals__.keys())
+            around = [(name, value.__globals__[name]) for name in names] + list(
+                zip(value.__code__.co_freevars, cells, strict=True)
+            )
+            held = [(name, _describe(part, module, seen)) for name, part in around]
             defaults = _describe((value.__defaults__ or (), *(value.__kwdefaults__ or {}).items()), module, seen)
             return [inspect.getsource(value), held, defaults]
         return inspect.getsource(value) if inspect.isclass(value) else joblib.hash(value)
     except Exception:
         return uuid.uuid4().hex
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Return the names that a function uses, also within its comprehensions and inner functions."""
+    inner = (_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def load(path: Path, key: str, networks: int) -> list[Result] | None:

@@ -28,9 +28,10 @@ def train_together(
 ) -> list[Training]:
     """Train networks of equal shape in place, each as `train` would, a layer of all of them in one batched product.
 
-    Objective, schedule and order of the points are those of `train`; only the rounding of the products differs, about
-    1e-5 of the weights after ten steps. No operation mixes two networks, so one that diverges leaves the others as
-    they are, bit for bit.
+    Objective, schedule and order of the points are those of `train`; only the rounding of the products differs: by less
+    than 1e-5 of any parameter after ten steps. Training magnifies it as it does a change of the machine: over 800 steps
+    on digits the scores of plain networks part by up to 2%, those of residual ones by less than 0.1%. No operation
+    mixes two networks, so one that diverges leaves the others as they are, bit for bit.
 
     Parameters
     ----------

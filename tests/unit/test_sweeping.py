@@ -1,5 +1,6 @@
 """Sweeps: one table, whatever runs them, stops them or goes wrong in a network."""
 
+import functools
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import geolib
+from geolib.checkpoints import identity
 from geolib.configs import Config, group, read_configs
 from geolib.training import accuracy
 
@@ -77,6 +80,21 @@ def test_each_network_is_the_one_that_a_single_run_trains(table):
         assert ours["cost_ratio"] == pytest.approx(ots.cost_ratio, rel=1e-3)
         moved = np.square(points[-1] - points[0]).sum(1).mean() / points[0].var(0).sum()
         assert ours["displacement"] == pytest.approx(moved, rel=1e-3)
+
+
+def test_a_wide_network_is_trained_alone():
+    def measure(network, data, config):
+        return {"norm": network.head.weight.detach().norm()}
+
+    configs = [{"kind": "resnet", "seed": seed, "width": 130, "blocks": 1, "epochs": 1} for seed in (0, 1)]
+    found = geolib.sweep(configs, "digits", measure=measure, jobs=1)
+    data = geolib.load_dataset("digits").standardized()
+    network = geolib.ResNet((1, 8, 8), 10, width=130, blocks=1, seed=1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    geolib.train(network, data, weight_decay=0, epochs=1, seed=1)
+    torch.set_num_threads(threads)
+    assert values(found, seed=1)["norm"] == network.head.weight.detach().norm()
 
 
 def test_the_number_of_processes_changes_nothing(table, capsys):
@@ -340,6 +358,30 @@ def test_what_decides_a_result_decides_whether_it_is_taken_up(kept):
     assert once(CONFIGS[:10], measure, kept, points=400)[0] == 10
     assert once(CONFIGS[:9], measure, kept)[0] == 9  # other groups
     assert once(CONFIGS[:10], lambda *_: {"scaled": 0}, kept)[0] == 10
+
+
+SHIFT = [1.0]
+
+
+def shifted(network, data, config):
+    return {name: sum(shift * config["seed"] for shift in SHIFT) for name in ("shifted",)}
+
+
+def test_globals_within_comprehensions_and_partial_arguments_count(monkeypatch):
+    first = identity(shifted)
+    assert identity(shifted) == first
+    monkeypatch.setattr(sys.modules[__name__], "SHIFT", [2.0])
+    assert identity(shifted) != first
+    one, two = (functools.partial(shifted, scale) for scale in (1, 2))
+    assert identity(one) == identity(functools.partial(shifted, 1)) != identity(two)
+
+
+def test_what_cannot_be_told_apart_is_never_taken_up():
+    names = {}
+    exec("def measure(network, data, config): return {}", names)  # no source
+    assert identity(names["measure"]) != identity(names["measure"])
+    lock = threading.Lock()  # cannot be pickled
+    assert identity(lambda *_: {"a": lock}) != identity(lambda *_: {"a": lock})
 
 
 @pytest.mark.parametrize(
