@@ -19,10 +19,10 @@ from .statistics import format_interval as format_interval
 from .statistics import student_t_interval as student_t_interval
 from .streaming import TrackStatistics as TrackStatistics
 from .streaming import track_statistics as track_statistics
+from .sweeping import sweep as sweep
 from .tracks import Tracks as Tracks
 from .tracks import record as record
 from .training import Training as Training
-from .training import run_many as run_many
 from .training import train as train
 from .transport import displacement_interpolation as displacement_interpolation
 from .transport import wasserstein2 as wasserstein2

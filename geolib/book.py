@@ -79,7 +79,8 @@ def _stamp(notebook: Any, scale: str) -> None:
     rows = {
         "Command": f"`{made['command']}`",
         "Code": code + (" with uncommitted changes" if commit.endswith("+") else ""),
-        "Date and wall time": f"{made['date']}, {made['wall_seconds']:.0f} s",
+        "Date and wall time": f"{made['date']}, {made['wall_seconds']:.0f} s"
+        + (", resumed" if made.get("resumed") else ""),
         "Hardware": f"{made['hardware']}, {made['threads']} thread a process",
         "Versions": ", ".join(f"{name} {version}" for name, version in made["versions"].items()),
     }

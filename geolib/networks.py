@@ -36,7 +36,7 @@ class _Network(nn.Module):
     """A linear stem, blocks at constant width, a linear head."""
 
     _block: type[PlainBlock]
-    _default_gain: float
+    default_gain: float
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class _Network(nn.Module):
                 f"a network needs at least one input feature, class, unit of width and block; got {features} features, "
                 f"{classes} classes, width {width}, {blocks} blocks"
             )
-        gain = self._default_gain if gain is None else gain
+        gain = self.default_gain if gain is None else gain
         if not (math.isfinite(gain) and gain >= 0):
             raise ValueError(f"gain is a scale of random weights and must be finite and >= 0; got {gain}")
         self.stem = nn.Sequential(nn.Flatten(), nn.utils.skip_init(nn.Linear, features, width))
@@ -104,11 +104,11 @@ class ResNet(_Network):
     """Residual network: blocks ``x -> x + W2 relu(W1 x)`` between a linear stem and a linear head."""
 
     _block = ResidualBlock
-    _default_gain = 0.25
+    default_gain = 0.25
 
 
 class PlainNet(_Network):
     """Plain network: blocks ``x -> W2 relu(W1 x)``, the ResNet of the same sizes without its skips."""
 
     _block = PlainBlock
-    _default_gain = 1.0
+    default_gain = 1.0

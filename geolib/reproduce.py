@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -127,6 +128,11 @@ def run_chapter(
     ------
     ChapterError
         If a cell fails; the notebook up to there is kept beside the goal as ``<name>.failed.ipynb``.
+
+    Notes
+    -----
+    What the chapter's sweeps finished before a failure or an interruption is not computed again by the next run, unless
+    the chapter, its parameters, geolib or the lock file changed.
     """
     import jupytext
     import nbformat
@@ -137,7 +143,7 @@ def run_chapter(
     failed.unlink(missing_ok=True)
     # Taken before the run: what changes on disk while it computes is not what it computed.
     made, started = provenance(chapter, scale, parameters), time.perf_counter()
-    with _scratch(goal) as (source, part):
+    with _scratch(goal) as (source, part), _checkpoints(goal, made["source_sha256"]) as resumed:
         nbformat.write(jupytext.read(chapter.path), source)
         try:
             execute(chapter, source, part, parameters, report)
@@ -147,7 +153,7 @@ def run_chapter(
             part.replace(failed)
             raise ChapterError(f"{error}; the notebook up to there is {failed}") from error
         seconds = time.perf_counter() - started
-        made["wall_seconds"] = round(seconds, 1)
+        made |= {"wall_seconds": round(seconds, 1), "resumed": resumed}
         path = None
         if published is not None:
             grid = json.dumps(scale_entry(chapter, scale), sort_keys=True).encode()
@@ -176,6 +182,27 @@ def _scratch(goal: Path) -> Iterator[tuple[Path, Path]]:
     finally:
         for path in paths:
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _checkpoints(goal: Path, digest: str) -> Iterator[bool]:
+    """Let the chapter's sweeps take up what an interrupted run of the same sources finished; yield whether one did.
+
+    They keep their parts in a folder beside the goal, which goes when the chapter succeeds.
+    """
+    folder = goal.with_suffix(".checkpoints")
+    for stale in folder.glob("*"):
+        if stale.name != digest:
+            shutil.rmtree(stale)
+    before = os.environ.get("GEOLIB_CHECKPOINTS")
+    os.environ["GEOLIB_CHECKPOINTS"] = str(folder / digest)
+    try:
+        yield (folder / digest).exists()
+    finally:
+        os.environ.pop("GEOLIB_CHECKPOINTS")
+        if before is not None:
+            os.environ["GEOLIB_CHECKPOINTS"] = before
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _published(chapter: Chapter, notebook: Any) -> dict[str, Any] | None:

@@ -1,19 +1,16 @@
-"""Train one network, or measure many trainings at once."""
+"""Train one network."""
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from geolib.data import Dataset, load_dataset
+from geolib.data import Dataset
 
-__all__ = ["Training", "accuracy", "run_many", "train"]
+__all__ = ["Training", "accuracy", "check_settings", "train"]
 
 
 @dataclass(frozen=True)
@@ -70,15 +67,13 @@ def train(
     weight_decay
         The coefficient :math:`\gamma \ge 0`.
     epochs
-        Passes over the training part, >= 1.
+        Passes over the training part; 0 only measures the network as it is.
     seed
         Seed of the order of the points; initialisation is the network's own.
     learning_rate, momentum, batch_size
         Of the optimiser; the last batch of an epoch may be smaller.
     """
-    _check_settings(weight_decay=weight_decay, learning_rate=learning_rate, momentum=momentum)
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"a run needs at least 1 epoch and 1 point a batch; got epochs={epochs}, {batch_size=}")
+    check_settings(weight_decay, learning_rate, momentum, epochs, batch_size)
     x, y = dataset.x_train, dataset.y_train
     decayed = [p for p in network.parameters() if p.ndim >= 2]
     others = [p for p in network.parameters() if p.ndim < 2]
@@ -109,7 +104,7 @@ def train(
         train_accuracy=accuracy(network, x, y),
         test_accuracy=accuracy(network, dataset.x_test, dataset.y_test),
         sum_of_rates=sum_of_rates,
-        diverged=not math.isfinite(losses[-1]),
+        diverged=not all(map(math.isfinite, losses)),
     )
 
 
@@ -123,64 +118,13 @@ def accuracy(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
     return float((labels == y).double().mean())
 
 
-def run_many(
-    measure: Callable[..., Mapping[str, Any]],
-    configs: Sequence[Mapping[str, Any]],
-    dataset: str,
-    *,
-    jobs: int = -1,
-    progress: str = "training",
-) -> list[dict[str, Any]]:
-    """Call ``measure(dataset, **config)`` for every config, in parallel processes.
-
-    Each process computes on one thread and loads the standardized data set once, so results do not depend on `jobs`.
-
-    Parameters
-    ----------
-    measure
-        Trains and measures one network; returns its row of results, without the config.
-    configs
-        Keyword arguments of the calls.
-    dataset
-        Name of a data set, see `load_dataset`.
-    jobs
-        Number of processes; -1 is one a core.
-    progress
-        What the progress bar on standard error is called.
-
-    Returns
-    -------
-    list of dict
-        For each config, in the order given, the config with the row that `measure` returned.
-    """
-    import joblib
-    from tqdm import tqdm
-
-    load_dataset(dataset)  # here first, so that the processes find the files and do not each download them
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        rows: Iterable[Mapping[str, Any]] = joblib.Parallel(n_jobs=jobs, return_as="generator")(
-            joblib.delayed(_measure_one)(measure, dataset, config) for config in configs
-        )
-        bar = tqdm(rows, progress, total=len(configs), unit="network", mininterval=1)
-        return [{**config, **row} for config, row in zip(configs, bar, strict=True)]
-
-
-def _measure_one(
-    measure: Callable[..., Mapping[str, Any]], dataset: str, config: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    torch.set_num_threads(1)
-    return measure(_standardized(dataset), **config)
-
-
-@functools.lru_cache(maxsize=1)
-def _standardized(name: str) -> Dataset:
-    return load_dataset(name).standardized()
-
-
-def _check_settings(*, weight_decay: float, learning_rate: float, momentum: float) -> None:
+def check_settings(weight_decay: float, learning_rate: float, momentum: float, epochs: int, batch_size: int) -> None:
+    """Raise a ValueError that says why if no run can have these settings."""
     if not (math.isfinite(weight_decay) and weight_decay >= 0):
         raise ValueError(f"weight_decay multiplies a penalty and must be finite and >= 0; got {weight_decay}")
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"learning_rate must be finite and > 0; got {learning_rate}")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must lie in [0, 1), else past gradients never fade; got {momentum}")
+    if epochs < 0 or batch_size < 1:
+        raise ValueError(f"a run needs at least 0 epochs and 1 point a batch; got {epochs=}, {batch_size=}")

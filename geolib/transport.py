@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from geolib.assignment import optimal_assignments, radius
+from geolib.assignment import optimal_assignments
+from geolib.costs import radius
 
 __all__ = ["as_clouds", "displacement_interpolation", "mean_square", "wasserstein2"]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from geolib import assignment
+from geolib import assignment, candidates, costs
 from geolib.assignment import OptimalAssignments, optimal_assignments
 
 
@@ -162,7 +162,7 @@ def test_an_optimal_map_needs_no_solver(monkeypatch):
         raise AssertionError("a solver was called")
 
     monkeypatch.setattr(assignment, "_network_simplex", refuse)
-    monkeypatch.setattr(assignment, "min_weight_full_bipartite_matching", refuse)
+    monkeypatch.setattr(candidates, "min_weight_full_bipartite_matching", refuse)
     x = np.random.default_rng(2).normal(size=(1000, 4))
     for y in (x, 3 * x - 5, x + np.tanh(x), np.zeros_like(x)):
         optimal = solve(x, y)
@@ -191,11 +191,11 @@ def test_tolerance_covers_what_storing_an_offset_costs():
 def test_tie_tolerance_grows_with_the_offset_and_the_dimension():
     x = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
     epsilon = float(np.finfo(np.float64).eps)
-    assert assignment._Costs(x, x).tolerance == pytest.approx(assignment.TIE_TOLERANCE + 32 * epsilon, rel=1e-9)
-    far = assignment._Costs(x + 1e6, x).tolerance - assignment.TIE_TOLERANCE
+    assert costs.Costs(x, x).tolerance == pytest.approx(costs.TIE_TOLERANCE + 32 * epsilon, rel=1e-9)
+    far = costs.Costs(x + 1e6, x).tolerance - costs.TIE_TOLERANCE
     assert far == pytest.approx(16 * epsilon * (1e6 + 1 + 1), rel=1e-3)
     wide = torch.eye(40_000, 2, dtype=torch.float64).T
-    assert assignment._Costs(wide, wide).tolerance > 4 * assignment.TIE_TOLERANCE
+    assert costs.Costs(wide, wide).tolerance > 4 * costs.TIE_TOLERANCE
 
 
 @pytest.mark.parametrize("dim", [1, 64, 3072])
@@ -207,13 +207,13 @@ def test_rounding_of_reduced_costs_stays_below_its_bound(dim):
         rng.normal(size=(80, dim)),
         line * rng.choice([-1, 1], size=(80, 1)) * (1 + 1e-3 * rng.random((80, dim))),
     ):
-        costs = assignment._Costs(torch.tensor(x), torch.tensor(x[::-1].copy()))
+        problem = costs.Costs(torch.tensor(x), torch.tensor(x[::-1].copy()))
         u, v = torch.tensor(rng.normal(size=(2, 80)))
         every = torch.arange(80)
-        block = torch.cat([b.clone() for _, b in costs.reduced(every, u, every, v)]).numpy()
-        left, right = costs.x.numpy().astype(np.longdouble), costs.y.numpy().astype(np.longdouble)
+        block = torch.cat([b.clone() for _, b in problem.reduced(every, u, every, v)]).numpy()
+        left, right = problem.x.numpy().astype(np.longdouble), problem.y.numpy().astype(np.longdouble)
         exact = -(right @ left.T) - u.numpy() - v.numpy()[:, None]
-        assert 0 < np.abs(block - exact).max() <= costs.rounding(u, v)
+        assert 0 < np.abs(block - exact).max() <= problem.rounding(u, v)
 
 
 @pytest.mark.parametrize("answer", ["identity", "reversed", "no assignment"])
@@ -229,7 +229,7 @@ def test_a_wrong_answer_of_the_simplex_is_found_out(monkeypatch, answer):
 
 
 def test_what_cannot_be_proved_is_an_error_not_an_answer(monkeypatch):
-    monkeypatch.setattr(assignment._Candidates, "add", lambda self, pairs: False)
+    monkeypatch.setattr(candidates.Candidates, "add", lambda self, pairs: False)
     monkeypatch.setattr(assignment, "_FAR", np.inf)
     x = np.arange(4.0)[:, None]
     with pytest.raises(RuntimeError, match="no certified assignment of these 4 points"):
@@ -238,7 +238,7 @@ def test_what_cannot_be_proved_is_an_error_not_an_answer(monkeypatch):
 
 def test_cycles_of_predecessors():
     def has_cycle(*parent):
-        return len(assignment._cycles(torch.tensor(parent))) > 0
+        return len(candidates.cycles(torch.tensor(parent))) > 0
 
     assert not has_cycle(3, 3, 3)
     assert not has_cycle(1, 2, 3)
@@ -251,10 +251,10 @@ def test_cycles_of_predecessors():
 def test_a_long_chain_of_shortest_paths_is_not_taken_for_a_cycle():
     # On an evenly spaced line from zero potentials the news travels one point a round: the worst case, m rounds.
     x = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None]
-    costs = assignment._Costs(x, x)
+    problem = costs.Costs(x, x)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assignment, "_PATIENCE", np.inf)
-        proof = assignment._certify(costs, torch.arange(50), torch.zeros(50, dtype=torch.float64))
+        proof = assignment._certify(problem, torch.arange(50), torch.zeros(50, dtype=torch.float64))
     assert isinstance(proof, OptimalAssignments)
     assert proof.columns.tolist() == list(range(50))
 
@@ -262,10 +262,10 @@ def test_a_long_chain_of_shortest_paths_is_not_taken_for_a_cycle():
 def test_costs_are_the_squared_distance_up_to_terms_of_one_index():
     rng = np.random.default_rng(9)
     x, y = rng.normal(size=(2, 20, 3)) * 5 + [1, 20, 300]
-    costs = assignment._Costs(torch.tensor(x), torch.tensor(y))
-    cost = -(costs.x @ costs.y.T).numpy()
+    problem = costs.Costs(torch.tensor(x), torch.tensor(y))
+    cost = -(problem.x @ problem.y.T).numpy()
     assert np.abs(cost).max() <= 1
-    rest = cdist(x, y, "sqeuclidean") - cost * costs.unit
+    rest = cdist(x, y, "sqeuclidean") - cost * problem.unit
     centred = rest - rest.mean(0) - rest.mean(1, keepdims=True) + rest.mean()
     assert centred == pytest.approx(np.zeros((20, 20)), abs=1e-9)
 
@@ -273,29 +273,35 @@ def test_costs_are_the_squared_distance_up_to_terms_of_one_index():
 def test_radius_is_the_largest_norm_at_any_scale():
     points = torch.tensor([[3.0, 4.0], [0.0, -2.0], [5.0, 5.0]], dtype=torch.float64)
     for scale in (1e-200, 1e-3, 1.0, 1e200):
-        assert assignment.radius(points * scale) == pytest.approx(np.sqrt(50) * scale, rel=1e-14)
-    assert assignment.radius(torch.zeros(2, 3)) == 0
+        assert costs.radius(points * scale) == pytest.approx(np.sqrt(50) * scale, rel=1e-14)
+    assert costs.radius(torch.zeros(2, 3)) == 0
 
 
 MEMORY = """
-import resource, torch
+import resource, sys
+import numpy as np, psutil, torch
 from geolib.assignment import optimal_assignments
-x = torch.randn(SIZE, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-optimal_assignments(x[:100], x[:100])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert (optimal_assignments(x, x + x ** 3 + 0.7 * torch.sin(9 * x.flip(1))).columns == range(SIZE)).mean() < 1
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+size = 12_000
+x = torch.randn(size, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+y = x + x**3 + 0.7 * torch.sin(9 * x.flip(1))
+optimal_assignments(x[:100], y[:100])
+# The peak so far may lie above the present size. Filled up to it, any growth beyond is seen.
+ballast = np.ones(max(0, peak() - psutil.Process().memory_info().rss), dtype=np.uint8)
+before = peak()
+assert 0.5 < (optimal_assignments(x, y).columns == range(size)).mean() < 1
+print(peak() - before)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="peak memory is read through the resource module")
 def test_costs_are_never_stored():
     # Even one byte for each of the 12,000^2 pairs would be 144 MB; the map is near optimal, so a solver is needed too.
-    run = subprocess.run(
-        [sys.executable, "-c", MEMORY.replace("SIZE", "12000")], capture_output=True, text=True, check=True
-    )
-    kilobytes = int(run.stdout) / (1024 if sys.platform == "darwin" else 1)
-    assert 1000 < kilobytes < 120_000
+    run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert 1e6 < int(run.stdout) < 120e6
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")

@@ -90,10 +90,15 @@ def test_every_bibliography_key_that_is_cited_exists(root):
     assert cited <= keys
 
 
-def test_the_readmes_example_runs(root, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text("utf-8"), re.S)
-    exec(compile(code, "README.md", "exec"), {})
+def test_the_readmes_examples_run(root, capsys, tmp_path, monkeypatch):
+    one, many, _ = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text("utf-8"), re.S)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(one, "README.md", "exec"), names)
     straightness, transport, length = capsys.readouterr().out.splitlines()
     assert 1 <= float(straightness) < 3
     assert transport.startswith("TransportScore(score=")
     assert float(length) > 0
+    exec(compile(many, "README.md", "exec"), names)
+    assert "cost_ratio" in capsys.readouterr().out
+    assert len(names["table"].groupby(["kind", "weight_decay", "seed"])) == 20

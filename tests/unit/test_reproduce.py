@@ -121,12 +121,13 @@ def test_published_numbers_come_back_as_from_the_file(capsys):
 
 WORKING = """import sys, time
 
-def work(dataset):
+def work(network, data, config):
     print("working", file=sys.stderr, flush=True)
     time.sleep(60)
 
 print("working", file=sys.stderr, flush=True)
-geolib.run_many(work, [{}, {}], "digits", jobs=2)"""
+configs = [{"kind": kind, "seed": 0, "epochs": 0} for kind in ("resnet", "plain")]
+geolib.sweep(configs, "digits", measure=work, jobs=2)"""
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
@@ -150,6 +151,55 @@ def test_ctrl_c_leaves_no_half_written_result_and_no_process(book, ending):
     assert {name: (book / name).read_bytes() for name in files(book)} == before
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+
+
+RESUMING = """configs = [{"kind": kind, "seed": 0, "epochs": 0} for kind in ("resnet", "plain")]
+
+def work(network, data, config):
+    if config["kind"] == "plain" and not Path("through").exists():
+        raise RuntimeError("stopped")
+    with Path("log").open("a") as log:
+        log.write(config["kind"] + " ")
+    return {"here": 1.0}
+
+from pathlib import Path
+geolib.publish_numbers(geolib.sweep(configs, "digits", measure=work, jobs=1).to_dict("list"), "resumed")"""
+
+
+def test_a_chapter_resumes_its_sweeps_until_its_sources_change(book, capsys):
+    write_chapter(book, RESUMING)
+    log, kept = book / "book/part/log", book / "_build/laptop/notebooks/part/small.checkpoints"
+    assert main(["run", "part/small"]) == 1
+    assert "RuntimeError: stopped" in capsys.readouterr().err
+    assert len(list(kept.glob("*/*.json"))) == 1
+    (kept / "0123").mkdir()  # as of other sources
+    (book / "book/part/through").touch()
+    assert main(["run", "part/small"]) == 0
+    assert log.read_text().split() == ["resnet", "plain"]
+    assert not kept.exists()
+    assert "GEOLIB_CHECKPOINTS" not in os.environ
+    made = json.loads((book / "results/laptop/part/small.json").read_text("utf-8"))["provenance"]
+    assert made["resumed"]
+
+
+def test_checkpoints_of_other_sources_go_at_the_next_run(tmp_path):
+    goal = tmp_path / "small.ipynb"
+    folder = tmp_path / "small.checkpoints"
+    for name in ("old", "new"):
+        (folder / name).mkdir(parents=True)
+
+    def interrupted():
+        with reproduce._checkpoints(goal, "new") as resumed:
+            assert resumed
+            assert os.environ["GEOLIB_CHECKPOINTS"] == str(folder / "new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    with reproduce._checkpoints(goal, "newer") as resumed:
+        assert not resumed
+    assert not folder.exists()
 
 
 def test_an_unchanged_chapter_is_found_and_any_change_makes_it_stale(book, monkeypatch):

@@ -91,6 +91,14 @@ def test_divergence_ends_the_run_and_is_reported(tiny):
     assert not math.isfinite(run.losses[-1])
 
 
+def test_no_epoch_measures_the_network_as_it_is(tiny):
+    network, twin = linear(), linear()
+    run = geolib.train(network, tiny, weight_decay=0.1, epochs=0, seed=0)
+    assert (run.losses, run.sum_of_rates, run.diverged) == ((), 0.0, False)
+    assert run.train_accuracy == accuracy(twin, tiny.x_train, tiny.y_train)
+    assert all(map(torch.equal, network.parameters(), twin.parameters()))
+
+
 def test_accuracy_is_measured_in_evaluation_mode_and_in_batches():
     network = nn.Sequential(nn.Dropout(0.9), nn.Identity())
     x = torch.eye(2).repeat(5000, 1)
@@ -108,43 +116,10 @@ def test_accuracy_is_measured_in_evaluation_mode_and_in_batches():
         ({"learning_rate": 0}, "learning_rate must be finite and > 0; got 0"),
         ({"learning_rate": math.inf}, "learning_rate"),
         ({"momentum": 1}, r"momentum must lie in \[0, 1\)"),
-        ({"epochs": 0}, "at least 1 epoch"),
+        ({"epochs": -1}, "at least 0 epochs"),
         ({"batch_size": 0}, "1 point a batch"),
     ],
 )
 def test_refuses(tiny, setting, message):
     with pytest.raises(ValueError, match=message):
         geolib.train(linear(), tiny, **({"weight_decay": 0, "epochs": 1, "seed": 0} | setting))
-
-
-def measure(dataset, *, seed):
-    return {
-        "threads": torch.get_num_threads(),
-        "mean": float(dataset.x_train.mean()),
-        "points": len(dataset.x_train) + seed,
-    }
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_many_runs_come_back_in_order_on_one_thread_each(jobs, capsys):
-    threads = torch.get_num_threads()
-    rows = geolib.run_many(measure, [{"seed": seed} for seed in (3, 1, 2)], "digits", jobs=jobs, progress="counting")
-    torch.set_num_threads(threads)
-    assert [row["seed"] for row in rows] == [3, 1, 2]
-    assert [row["points"] for row in rows] == [1300, 1298, 1299]
-    assert {row["threads"] for row in rows} == {1}
-    assert all(abs(row["mean"]) < 1e-5 for row in rows)  # standardized
-    assert "counting: 100%" in capsys.readouterr().err
-
-
-def train_once(dataset, *, seed):
-    network = geolib.ResNet((1, 8, 8), 10, width=8, blocks=2, seed=seed)
-    run = geolib.train(network, dataset, weight_decay=1e-3, epochs=1, seed=seed)
-    return {"loss": run.losses[-1], "accuracy": run.test_accuracy}
-
-
-def test_results_do_not_depend_on_the_number_of_processes():
-    configs = [{"seed": seed} for seed in range(4)]
-    assert geolib.run_many(train_once, configs, "digits", jobs=1) == geolib.run_many(
-        train_once, configs, "digits", jobs=2
-    )
