@@ -1,10 +1,10 @@
-# make book | test | mutation | clean        SCALE=smoke|laptop|paper
+# make book | test | bench | mutation | clean        SCALE=smoke|laptop|paper
 SCALE ?= laptop
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: book test lint unit mutation clean
+.PHONY: book test bench lint unit mutation clean
 .DELETE_ON_ERROR:
 
 book: $(READY)
@@ -13,6 +13,10 @@ book: $(READY)
 test: lint unit
 	$(MAKE) book SCALE=smoke
 	$(BIN)/pytest tests/site
+
+# Times geolib beside its peers, one after the other: nothing else should run on the machine for the quarter of an hour.
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

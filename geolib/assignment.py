@@ -29,11 +29,11 @@ from geolib.costs import Costs
 __all__ = ["OptimalAssignments", "optimal_assignments"]
 
 #: Pairs that enter the sparse problem for each column whose potential falls, about; affects the speed only.
-_NEIGHBOURS = 8
+_NEIGHBOURS = 6
 #: Share of columns whose potential falls in the first pass from which the map is far from optimal; speed only.
 _FAR = 0.95
-#: Passes over all rows after which shortest paths are taken not to converge, cycle or not; speed only.
-_PATIENCE = 1.25
+#: Passes over all rows after which shortest paths are given up at first, cycle or not; affects the speed only.
+_PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,14 @@ def optimal_assignments(x: torch.Tensor, y: torch.Tensor) -> OptimalAssignments:
     if isinstance(proof, _NoProof) and proof.far:
         columns, v = _network_simplex(costs)
         proof = _certify(costs, columns, v)
-    candidates = Candidates(len(x))
+    candidates, patience = Candidates(len(x)), _PATIENCE
     while isinstance(proof, _NoProof):
-        if not candidates.add(proof.pairs):
-            raise RuntimeError(f"no certified assignment of these {len(x)} points was found; please report the clouds")
+        if not candidates.add(proof.pairs):  # the candidates' best is at hand: its paths end, however long they are
+            if patience == math.inf:
+                raise RuntimeError(f"no certified assignment of these {len(x)} points was found; please report them")
+            patience = math.inf
         columns, v = candidates.improve(columns, proof.v, costs.rounding(v))
-        proof = _certify(costs, columns, v)
+        proof = _certify(costs, columns, v, patience=patience)
     return proof
 
 
@@ -135,14 +137,14 @@ class _NoProof:
 
 
 def _certify(
-    costs: Costs, columns: torch.Tensor, v: torch.Tensor, *, far: float = math.inf
+    costs: Costs, columns: torch.Tensor, v: torch.Tensor, *, far: float = math.inf, patience: float = _PATIENCE
 ) -> OptimalAssignments | _NoProof:
     """Prove an assignment optimal by potentials of its residual graph, started from v, or find a negative cycle.
 
     ``v_j <- min_i (v_s(i) + c_ij - c_is(i))`` until nothing falls; only rows whose potential fell are scanned again.
     Row i and the column that it holds share the index i in here. A fall counts only above the bound on its rounding,
     and a potential that fell leaves all pairs scanned before farther from tight: no second look at them is needed.
-    If more than a share `far` of the potentials in the first block fall, it stops there.
+    If a share `far` of the potentials in the first block fall, it stops there; after `patience` passes, in any case.
     """
     size, own, v = len(columns), costs.of(columns), v[columns]
     rows = every = torch.arange(size, device=v.device)
@@ -174,7 +176,7 @@ def _certify(
         v, parent = torch.where(falls, v + low, v), torch.where(falls, shortest, parent)
         scanned += len(rows)
         rows = falls.nonzero()[:, 0]
-        if len(rows) and (scanned + len(rows) > _PATIENCE * size or len(cycles(parent))):
+        if len(rows) and (scanned + len(rows) > patience * size or len(cycles(parent))):
             break
     pairs = Pairs(*(torch.cat([getattr(p, name) for p in seen]) for name in ("i", "j", "cost")))
     if len(rows):

@@ -15,15 +15,13 @@ from typing import Any
 
 from geolib.chapters import Chapter, resolve_parameters
 
-__all__ = ["commit", "provenance", "source_digest"]
+__all__ = ["commit", "hardware", "provenance", "source_digest"]
 
 _PACKAGES = ("geolib", "numpy", "scipy", "POT", "scikit-learn", "torch")
 
 
 def provenance(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run about to start depends on: command, commit, hash of the sources, date, machine, versions."""
-    import psutil
-
     given = _given(chapter, scale, parameters)
     command = ["geolib", "run", chapter.name, "--scale", scale]
     command += [f"-p '{name}={_argument(value)}'" for name, value in given.items()]
@@ -32,7 +30,7 @@ def provenance(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> d
         "commit": commit(chapter.root),
         "source_sha256": source_digest(chapter, parameters),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "hardware": f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "hardware": hardware(),
         "threads": 1,
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in _PACKAGES},
@@ -66,6 +64,13 @@ def commit(root: Path) -> str:
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def hardware() -> str:
+    """Return processor, cores and memory of this machine."""
+    import psutil
+
+    return f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
 
 
 def _processor() -> str:
