@@ -10,7 +10,8 @@ and Ford. Either they converge, and are the potentials, or their predecessors cl
 assignment improves. A map close to optimal transport starts from its own pairing and needs little more than one pass
 over the costs. One far from it is handed to POT's network simplex, whose answer is then proved in the same way.
 
-Costs are formed block by block, in float64, and never stored: memory grows with m times the block.
+Costs are formed block by block, in float64, and not stored: memory grows with m, beside 24 bytes for each tied pair. Only
+the simplex needs them all at once.
 """
 
 from __future__ import annotations

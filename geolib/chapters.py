@@ -55,12 +55,15 @@ class Chapter:
         Parameter -> value in the cell tagged ``parameters``.
     schemas
         Parameter -> JSON schema: its type from the annotation in that cell, its range from the front matter.
+    inputs
+        Files that the chapter reads, from the front matter, as paths below the root: when one changes, it runs again.
     """
 
     root: Path
     name: str
     defaults: Mapping[str, Any]
     schemas: Mapping[str, Mapping[str, Any]]
+    inputs: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -112,7 +115,8 @@ def _read_chapter(root: Path, name: str) -> Chapter:
     import jupytext
 
     notebook = jupytext.read(root / "book" / f"{name}.md")
-    ranges = notebook.metadata.get("geolib", {}).get("parameters", {})
+    front = notebook.metadata.get("geolib", {})
+    ranges, inputs = front.get("parameters", {}), tuple(front.get("inputs", ()))
     sources = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     defaults: dict[str, Any] = {}
     schemas: dict[str, Mapping[str, Any]] = {}
@@ -124,7 +128,7 @@ def _read_chapter(root: Path, name: str) -> Chapter:
             raise UsageError(f"{name}: parameter {parameter!r} has type {annotation}; allowed are {', '.join(_TYPES)}")
         defaults[parameter] = ast.literal_eval(statement.value)
         schemas[parameter] = _merge(_TYPES[annotation], ranges.get(parameter, {}))
-    chapter = Chapter(root, name, defaults, schemas)
+    chapter = Chapter(root, name, defaults, schemas, inputs)
     for parameter, schema in ranges.items():
         _check_known(chapter, parameter, "its front matter")
         unknown = {*schema, *schema.get("items", {}), *schema.get("contains", {})} - _KEYWORDS

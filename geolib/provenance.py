@@ -82,9 +82,10 @@ def _processor() -> str:
 
 
 def source_digest(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that decides a chapter's result: chapter, parameters, geolib, lock file."""
+    """Return the SHA-256 of all that decides a chapter's result: chapter, its inputs, parameters, geolib, lock file."""
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     library = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
-    for path in (chapter.path, chapter.root / "requirements.lock", *library):
+    inputs = [chapter.root / name for name in chapter.inputs]
+    for path in (chapter.path, chapter.root / "requirements.lock", *inputs, *library):
         digest.update(path.name.encode() + b"\0" + (path.read_bytes() if path.exists() else b"") + b"\0")
     return digest.hexdigest()

@@ -272,6 +272,19 @@ def test_a_warning_of_the_renderer_is_an_error_each_time(book, capsys, attempt):
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_a_file_that_a_chapter_reads_makes_it_stale(book):
+    path = book / "book/part/small.md"
+    path.write_text(path.read_text("utf-8").replace("geolib:\n", "geolib:\n  inputs: [measured/times.json]\n"), "utf-8")
+    chapter = find_chapter(book, "part/small")
+    assert chapter.inputs == ("measured/times.json",)
+    digests = [source_digest(chapter, {})]
+    (book / "measured").mkdir()
+    for text in ("1", "2"):
+        (book / "measured/times.json").write_text(text, "utf-8")
+        digests.append(source_digest(chapter, {}))
+    assert len(set(digests)) == 3
+
+
 def test_a_broken_chapter_is_a_usage_error_of_the_book(book, capsys):
     path = book / "book/part/small.md"
     path.write_text(path.read_text("utf-8").replace("count: int = 3", "count = 3"), "utf-8")
