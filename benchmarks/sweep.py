@@ -20,7 +20,7 @@ import torch
 import geolib
 
 DATASET = "digits"
-SCHEDULE: dict[str, Any] = {"epochs": 20, "batch_size": 32}
+SCHEDULE: dict[str, Any] = {"epochs": 10, "batch_size": 32}
 SIZE = {"width": 64, "blocks": 10}
 ROUNDS = 5
 CONFIGS: list[dict[str, Any]] = [

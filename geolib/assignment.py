@@ -10,12 +10,13 @@ and Ford. Either they converge, and are the potentials, or their predecessors cl
 assignment improves. A map close to optimal transport starts from its own pairing and needs little more than one pass
 over the costs. One far from it is handed to POT's network simplex, whose answer is then proved in the same way.
 
-Costs are formed block by block, in float64, and not stored: memory grows with m, beside 24 bytes for each tied pair. Only
-the simplex needs them all at once.
+Costs are formed block by block and not stored: memory grows with m, beside 24 bytes for each tied pair. Only the
+simplex needs them all at once. What is concluded rests on float64; float32 sorts out pairs that are far from tight.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ __all__ = ["OptimalAssignments", "optimal_assignments"]
 _NEIGHBOURS = 6
 #: Share of columns whose potential falls in the first pass from which the map is far from optimal; speed only.
 _FAR = 0.95
+#: Number of points below which the simplex is the fastest way to improve any assignment; speed only.
+_FEW = 1000
 #: Passes over all rows after which shortest paths are given up at first, cycle or not; affects the speed only.
 _PATIENCE = 2.0
 
@@ -71,20 +74,25 @@ class OptimalAssignments:
         An optimal assignment can only be changed along cycles of the equality graph, so pairs between strongly
         connected components of rows drop out, and what is left is an assignment problem that falls apart into them.
         """
+        i, j = self._exchangeable.T
+        if len(i) == len(self.columns):  # each row can only keep its column
+            return self.columns
+        weights = np.where((i == j) == most, 1.0, 2.0)
+        _, columns = min_weight_full_bipartite_matching(csr_array((weights, (i, j)), shape=(len(self.columns),) * 2))
+        return np.asarray(columns, dtype=np.intp)
+
+    @functools.cached_property
+    def _exchangeable(self) -> np.ndarray:
+        """The pairs that are in some optimal assignment: those within one component, shape (pairs, 2)."""
         i, j = self.equality.T
         size = len(self.columns)
         holder = np.empty(size, dtype=np.intp)
         holder[self.columns] = np.arange(size)
         # Edge i -> k: row i could take the column that row k has.
         graph = csr_array((np.ones(len(i), dtype=np.int8), (i, holder[j])), shape=(size, size))
-        components, component = connected_components(graph, connection="strong")
-        if components == size:
-            return self.columns
-        inside = component[i] == component[holder[j]]
-        i, j = i[inside], j[inside]
-        weights = np.where((i == j) == most, 1.0, 2.0)
-        _, columns = min_weight_full_bipartite_matching(csr_array((weights, (i, j)), shape=(size, size)))
-        return np.asarray(columns, dtype=np.intp)
+        _, component = connected_components(graph, connection="strong")
+        inside: np.ndarray = self.equality[component[i] == component[holder[j]]]
+        return inside
 
 
 def optimal_assignments(x: torch.Tensor, y: torch.Tensor) -> OptimalAssignments:
@@ -104,7 +112,7 @@ def optimal_assignments(x: torch.Tensor, y: torch.Tensor) -> OptimalAssignments:
     columns = torch.arange(len(x), device=x.device)
     v = costs.of(columns) / 2  # The potentials for which the identity map is optimal.
     proof = _certify(costs, columns, v, far=_FAR)
-    if isinstance(proof, _NoProof) and proof.far:
+    if isinstance(proof, _NoProof) and (proof.far or len(x) < _FEW):
         columns, v = _network_simplex(costs)
         proof = _certify(costs, columns, v)
     candidates, patience = Candidates(len(x)), _PATIENCE
@@ -154,24 +162,17 @@ def _certify(
     while len(rows):
         u = own[rows] - v[rows]
         rounding = costs.rounding(u, v)
-        place = torch.full_like(every, -1).index_copy(0, rows, torch.arange(len(rows), device=v.device))
-        low, shortest = torch.empty_like(v), parent.clone()
-        for part, block in costs.reduced(rows, u, columns, v):
-            held = (place[part] >= 0).nonzero()[:, 0]
-            block[held, place[part][held]] = math.inf  # a row's own column is no change
-            low[part] = block.amin(1)
-            near = (low[part] <= costs.tolerance).nonzero()[:, 0]
-            if len(near) == 0:
-                continue
-            chosen, j = block[near], near + part.start
-            falls = low[j] < -rounding
-            if scanned + part.start == 0 and float(falls.sum()) >= far * len(block):
+        low, shortest = torch.full_like(v, math.inf), parent.clone()
+        for part, j, block in costs.near(rows, u, columns, v):
+            low[j] = least = block.amin(1)
+            falls = least < -rounding
+            if scanned + part.start == 0 and float(falls.sum()) >= far * part.stop:
                 return _NoProof(v, seen[0], far=True)
-            shortest[j[falls]] = rows[chosen[falls].argmin(1)]
-            width = max(_spread(chosen[:64]), costs.tolerance) if math.isnan(width) else width
-            limit = torch.where(falls, low[j] + width, costs.tolerance)
-            a, b = (chosen <= limit[:, None]).nonzero().T
-            seen.append(Pairs(rows[b], j[a], chosen[a, b] + u[b] + v[j[a]]))
+            shortest[j[falls]] = rows[block[falls].argmin(1)]
+            width = max(_spread(block[:64]), costs.tolerance) if math.isnan(width) else width
+            limit = torch.where(falls, least + width, costs.tolerance)
+            a, b = (block <= limit[:, None]).nonzero().T
+            seen.append(Pairs(rows[b], j[a], block[a, b] + u[b] + v[j[a]]))
         falls = low < -rounding
         short = torch.where(falls, 0, torch.minimum(short, low))
         v, parent = torch.where(falls, v + low, v), torch.where(falls, shortest, parent)

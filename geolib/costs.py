@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -45,29 +46,60 @@ class Costs:
         """Return the cost of each pair (i, columns[i]), shape (m,)."""
         return -(self.x * self.y[columns]).sum(1)
 
-    def rounding(self, *potentials: torch.Tensor) -> float:
-        """Return a bound on the rounding of a reduced cost.
+    def rounding(self, *potentials: torch.Tensor, unit: float = 2.0**-53) -> float:
+        """Return a bound on the rounding of a reduced cost, in the precision of this unit.
 
-        A sum of n products is off by at most n 2^-53 times the sum of their sizes; the sizes of the coordinates'
-        products sum to at most 1, and the potentials come on top.
+        Each of n products is off by two roundings of its factors and its own, their sum by n - 1 more, each at most
+        the unit times the sum of the products' sizes. Those of the coordinates sum to at most 1, the potentials come
+        on top.
         """
-        return (self.x.shape[1] + 8) * 2.0**-53 * (1 + sum(float(p.abs().max()) for p in potentials))
+        return (self.x.shape[1] + 8) * unit * (1 + sum(float(p.abs().max()) for p in potentials))
 
-    def reduced(
+    def near(
         self, rows: torch.Tensor, u: torch.Tensor, columns: torch.Tensor, v: torch.Tensor
-    ) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Yield the reduced costs ``block[j, i]`` of some rows and columns, for one slice of the columns after another.
+    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Yield, block by block, the columns that some of these rows are nearly tight with, and their reduced costs.
 
-        Potentials ride along as two more coordinates, so that one matrix product gives the whole; a block is only good
-        until the next one.
+        Row ``rows[k]`` holds column ``rows[k]`` of `columns`; that pair does not count and its entry is infinite.
+        Single precision only sorts out columns, all of whose reduced costs lie above the tie tolerance by more than
+        its rounding; the others are computed anew. Where most columns of a block are near, it is left aside.
+
+        Yields
+        ------
+        part
+            The block: positions in `columns` that were looked at.
+        near
+            Those of them that are near.
+        block
+            Their reduced costs in double precision, shape (near, rows), good until the next one.
         """
+        # Potentials ride along as two more coordinates, so that one matrix product gives the whole.
         left = torch.cat([self.y[columns], torch.ones_like(v)[:, None], v[:, None]], 1)
         right = torch.cat([-self.x[rows], -u[:, None], -torch.ones_like(u)[:, None]], 1).T
+        screen = self.tolerance + self.rounding(u, v, unit=2.0**-24)
+        place = torch.full_like(columns, -1).index_copy(0, rows, torch.arange(len(rows), device=v.device))
         step = min(max(64, _BLOCK // len(rows)), len(columns))
-        buffer = torch.empty(step, len(rows), dtype=left.dtype, device=left.device)
+        exact, rough = (torch.empty(step, len(rows), dtype=d, device=v.device) for d in (v.dtype, torch.float32))
+        left32, right32, crowded = left.float(), right.float(), False
         for start in range(0, len(columns), step):
-            part = left[start : start + step]
-            yield slice(start, start + len(part)), torch.mm(part, right, out=buffer[: len(part)])
+            part = slice(start, min(start + step, len(columns)))
+            near = torch.arange(part.start, part.stop, device=v.device)
+            if not crowded:
+                block = torch.mm(left32[part], right32, out=rough[: len(near)])
+                _without_own(block, place[near])
+                few = near[block.amin(1) <= screen]
+                crowded = 2 * len(few) > len(near)
+                near = few
+            if len(near):
+                block = torch.mm(left[near], right, out=exact[: len(near)])
+                _without_own(block, place[near])
+                yield part, near, block
+
+
+def _without_own(block: torch.Tensor, place: torch.Tensor) -> None:
+    """Set the entry of each row of the block to infinity whose place is not negative."""
+    held = (place >= 0).nonzero()[:, 0]
+    block[held, place[held]] = math.inf
 
 
 def radius(x: torch.Tensor) -> float:

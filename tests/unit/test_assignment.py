@@ -59,13 +59,14 @@ REGIMES = {
     "tiny": lambda x, rng: (1e-9 * x, 1e-9 * (x + 0.3 * rng.normal(size=x.shape))),
     "huge and tiny": lambda x, rng: (1e9 * x, 1e-9 * (x + 0.3 * rng.normal(size=x.shape))),
 }
-#: Which solver takes the maps that are not optimal themselves: each answers everything when the other is switched off.
-ROUTES = {"by distance": assignment._FAR, "network simplex": 0.0, "candidate pairs": np.inf}
+#: Which solver takes the maps that are not optimal themselves, as (_FAR, _FEW): each alone answers everything.
+ROUTES = {"by distance": (assignment._FAR, 0), "network simplex": (0.0, np.inf), "candidate pairs": (np.inf, 0)}
 
 
 @pytest.fixture(params=ROUTES)
 def route(request, monkeypatch):
-    monkeypatch.setattr(assignment, "_FAR", ROUTES[request.param])
+    for name, value in zip(("_FAR", "_FEW"), ROUTES[request.param], strict=True):
+        monkeypatch.setattr(assignment, name, value)
     return request.param
 
 
@@ -130,7 +131,8 @@ def test_range_is_that_of_all_optimal_permutations(seed, size, dim, chosen):
     total = cost[rows, permutations].sum(1)
     identical = (permutations[total <= total.min() + 1e-9] == rows).sum(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assignment, "_FAR", ROUTES[chosen])
+        for name, value in zip(("_FAR", "_FEW"), ROUTES[chosen], strict=True):
+            patch.setattr(assignment, name, value)
         optimal = solve(x, y)
     for most, expected in ((False, identical.min()), (True, identical.max())):
         columns = optimal.extreme_identity(most=most)
@@ -203,18 +205,39 @@ def test_tie_tolerance_grows_with_the_offset_and_the_dimension():
 def test_rounding_of_reduced_costs_stays_below_its_bound(dim):
     # The same products summed in extended precision. Vectors along one line make the bound as tight as it gets.
     rng = np.random.default_rng(dim)
-    line = rng.uniform(0.5, 1, size=(1, dim))
-    for x in (
-        rng.normal(size=(80, dim)),
-        line * rng.choice([-1, 1], size=(80, 1)) * (1 + 1e-3 * rng.random((80, dim))),
-    ):
+    line = rng.uniform(0.5, 1, size=(1, dim)) * (1 + 1e-3 * rng.random((80, dim)))
+    for x in (rng.normal(size=(80, dim)), line * rng.choice([-1, 1], size=(80, 1))):
         problem = costs.Costs(torch.tensor(x), torch.tensor(x[::-1].copy()))
         u, v = torch.tensor(rng.normal(size=(2, 80)))
-        every = torch.arange(80)
-        block = torch.cat([b.clone() for _, b in problem.reduced(every, u, every, v)]).numpy()
         left, right = problem.x.numpy().astype(np.longdouble), problem.y.numpy().astype(np.longdouble)
         exact = -(right @ left.T) - u.numpy() - v.numpy()[:, None]
-        assert 0 < np.abs(block - exact).max() <= problem.rounding(u, v)
+        for dtype, unit in ((torch.float64, 2.0**-53), (torch.float32, 2.0**-24)):
+            a, b, c, d = (z.to(dtype) for z in (problem.y, problem.x, u, v))
+            sides = (
+                torch.cat([a, torch.ones_like(d)[:, None], d[:, None]], 1),
+                torch.cat([-b, -c[:, None], -torch.ones_like(c)[:, None]], 1),
+            )
+            error = np.abs((sides[0] @ sides[1].T).numpy() - exact).max()
+            assert 0 < error <= problem.rounding(u, v, unit=unit)
+
+
+@pytest.mark.parametrize("dim", [1, 8, 3072])
+def test_single_precision_hides_no_pair(dim):
+    # Reduced costs from far below zero to far above it, many within single precision's rounding of zero.
+    rng = np.random.default_rng(dim)
+    x = torch.tensor(rng.normal(size=(150, dim)))
+    problem = costs.Costs(x, x + 1e-4 * torch.tensor(rng.normal(size=(150, dim))))
+    every, own = torch.arange(150), problem.of(torch.arange(150))
+    for scale in (0, 1e-12, 1e-8, 1e-6, 1e-3):
+        v = own / 2 + scale * torch.tensor(rng.normal(size=150))
+        u = own - v
+        exact = -(problem.y @ problem.x.T) - u - v[:, None]
+        exact.fill_diagonal_(np.inf)
+        wanted = set((exact.amin(1) <= problem.tolerance).nonzero()[:, 0].tolist())
+        found = [(near, block.clone()) for _, near, block in problem.near(every, u, every, v)]
+        assert wanted <= {j for near, _ in found for j in near.tolist()}
+        for near, block in found:
+            assert torch.allclose(block, exact[near], rtol=0, atol=problem.rounding(u, v))
 
 
 @pytest.mark.parametrize("answer", ["identity", "reversed", "no assignment"])
@@ -223,7 +246,7 @@ def test_a_wrong_answer_of_the_simplex_is_found_out(monkeypatch, answer):
 
     plans = {"identity": np.eye(40), "reversed": np.eye(40)[::-1], "no assignment": np.eye(40)[[0] * 40]}
     monkeypatch.setattr(ot, "emd", lambda *args, **kwargs: (plans[answer], {"v": np.zeros(40)}))
-    monkeypatch.setattr(assignment, "_FAR", 0.0)
+    monkeypatch.setattr(assignment, "_FEW", np.inf)
     x, y = np.random.default_rng(6).normal(size=(2, 40, 3))
     cost = cdist(x, y, "sqeuclidean")[np.arange(40), solve(x, y).columns].sum()
     assert cost == pytest.approx(least_cost(x, y), rel=1e-12)
