@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 __all__ = ["Costs", "radius"]
@@ -49,11 +50,12 @@ class Costs:
     def rounding(self, *potentials: torch.Tensor, unit: float = 2.0**-53) -> float:
         """Return a bound on the rounding of a reduced cost, in the precision of this unit.
 
-        Each of n products is off by two roundings of its factors and its own, their sum by n - 1 more, each at most
-        the unit times the sum of the products' sizes. Those of the coordinates sum to at most 1, the potentials come
-        on top.
+        Each of n products is off by two roundings of its factors and its own, their sum by n - 1 more: by
+        ``k unit / (1 - k unit)`` times the sum of the products' sizes, k = n + 2. Those of the coordinates sum to at
+        most 1 (k allows for their own rounding), the potentials come on top.
         """
-        return (self.x.shape[1] + 8) * unit * (1 + sum(float(p.abs().max()) for p in potentials))
+        k = (self.x.shape[1] + 8) * unit
+        return k / (1 - k) * (1 + sum(float(p.abs().max()) for p in potentials)) if k < 1 else math.inf
 
     def near(
         self, rows: torch.Tensor, u: torch.Tensor, columns: torch.Tensor, v: torch.Tensor
@@ -62,7 +64,8 @@ class Costs:
 
         Row ``rows[k]`` holds column ``rows[k]`` of `columns`; that pair does not count and its entry is infinite.
         Single precision only sorts out columns, all of whose reduced costs lie above the tie tolerance by more than
-        its rounding; the others are computed anew. Where most columns of a block are near, it is left aside.
+        its rounding; the others are computed anew. Where most columns of a block are near, it is left aside. Its
+        products are numpy's: torch may be set to give them fewer digits (TF32, bfloat16). On a GPU there are none.
 
         Yields
         ------
@@ -79,13 +82,14 @@ class Costs:
         screen = self.tolerance + self.rounding(u, v, unit=2.0**-24)
         place = torch.full_like(columns, -1).index_copy(0, rows, torch.arange(len(rows), device=v.device))
         step = min(max(64, _BLOCK // len(rows)), len(columns))
-        exact, rough = (torch.empty(step, len(rows), dtype=d, device=v.device) for d in (v.dtype, torch.float32))
-        left32, right32, crowded = left.float(), right.float(), False
+        exact, crowded = torch.empty(step, len(rows), dtype=v.dtype, device=v.device), v.is_cuda
+        left32, right32 = (side.float().cpu().numpy() for side in (left, right))
+        rough = np.empty((step, len(rows)), dtype=np.float32)
         for start in range(0, len(columns), step):
             part = slice(start, min(start + step, len(columns)))
             near = torch.arange(part.start, part.stop, device=v.device)
             if not crowded:
-                block = torch.mm(left32[part], right32, out=rough[: len(near)])
+                block = torch.from_numpy(np.matmul(left32[part], right32, out=rough[: len(near)]))
                 _without_own(block, place[near])
                 few = near[block.amin(1) <= screen]
                 crowded = 2 * len(few) > len(near)
