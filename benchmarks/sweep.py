@@ -56,7 +56,7 @@ def measure() -> dict[str, Any]:
         "sweep, two cores": lambda: sweep(2),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    sweep(2)  # starts the processes, which a session does once
+    sweep(2)  # starts the processes, which is done once
     for _ in range(ROUNDS):  # in turn, so that a machine that slows down does so for all
         for name, way in ways.items():
             started = time.perf_counter()

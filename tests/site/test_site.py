@@ -137,6 +137,9 @@ def test_plain_jupyter_book_builds_the_sources_too(tmp_path):
     for name in ("_config.yml", "_toc.yml", "book"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    for name in {name for chapter in chapter_names(ROOT) for name in find_chapter(ROOT, chapter).inputs}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
     chapter = find_chapter(ROOT, "figures/resnet_vs_plain")
     small = yaml.safe_load((ROOT / "book/scales/smoke.yml").read_text("utf-8"))[chapter.name]["parameters"]
     path = tmp_path / "book" / f"{chapter.name}.md"
