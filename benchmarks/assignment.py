@@ -22,8 +22,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import lap
 import numpy as np
 import ot
-import psutil
 import torch
+from memory import ENVIRONMENT, growth
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
@@ -38,8 +38,8 @@ MAPS: dict[str, dict[str, Any]] = {
     "narrow ResNet": {"kind": "resnet", "width": 8, "weight_decays": (0, 1e-3)},
     "plain": {"kind": "plain", "width": 64, "weight_decays": (0, 5e-3)},
 }
-#: For each number of points, the maps and ways to time there. lapx on maps far from the identity, and all but geolib at
-#: 10,000 points, take minutes a call.
+#: For each number of points, the maps and ways to time there: not the slow ones, lapx on maps far from the identity and
+#: all but geolib at 10,000 points, to keep the whole within a quarter of an hour.
 GRID: list[tuple[int, str, tuple[str, ...]]] = [
     *((m, name, ("geolib", "emd", "scipy", "lapx")) for m in (250, 500, 1000) for name in MAPS),
     (2000, "ResNet", ("geolib", "emd", "scipy", "lapx")),
@@ -178,28 +178,15 @@ def ratios(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def peak_growth(folder: Path, file: str) -> int:
     """Return by how much the memory of a fresh process grows when it scores 10,000 points, in bytes."""
-    # Every large array is mapped on its own and unmapped when freed, so that the process's size is that of its arrays.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, __file__, str(folder / file)]
-    return int(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+    return int(subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True).stdout)
 
 
 def score_and_weigh(path: str) -> int:
     """Score the tracks in a file and return the growth of this process's peak memory."""
-    import resource
-
-    def peak() -> int:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
     x, y = torch.load(path, weights_only=True)
-    score(x[:100], y[:100])
-    # Loading the packages has peaked above the present size. Filled up to that peak, any growth beyond it is seen.
-    ballast = np.ones(max(0, peak() - psutil.Process().memory_info().rss), dtype=np.uint8)
-    before = peak()
-    score(x, y)
-    growth = peak() - before
-    del ballast
-    return growth
+    score(x[:100], y[:100])  # what is loaded or set up once
+    return growth(lambda: score(x, y))[0]
 
 
 if __name__ == "__main__":

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
+from memory import ENVIRONMENT, growth
 
 import geolib
 
@@ -46,11 +44,9 @@ def measure(points: int = 10_000, width: int = 784, layers: int = 50) -> dict[st
 
 def run(way: str, points: int, width: int, layers: int) -> dict[str, Any]:
     """Run one way in a fresh interpreter."""
-    # Every large array is mapped on its own and unmapped when freed, so that the process's size is that of its arrays.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, way, str(points), str(width), str(layers)]
     answer: dict[str, Any] = json.loads(
-        subprocess.run(command, env=environment, check=True, capture_output=True).stdout
+        subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True).stdout
     )
     return answer
 
@@ -70,18 +66,8 @@ def peak_growth(way: Callable[..., geolib.TrackStatistics], points: int, width: 
     network = geolib.ResNet(width, 10, width=width, blocks=layers)
     x = torch.randn(points, width, generator=torch.Generator().manual_seed(0))
     way(network, x[:2])  # what is loaded or set up once
-    # Loading the packages has peaked above the present size. Filled up to that peak, any growth beyond it is seen.
-    ballast = np.ones(max(0, peak() - psutil.Process().memory_info().rss), dtype=np.uint8)
-    before = peak()
-    score = way(network, x).line_shape_score
-    growth = peak() - before
-    del ballast
-    return {"bytes": growth, "lss": score.tolist()}
-
-
-def peak() -> int:
-    """Return the largest size this process has had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    grown, statistics = growth(lambda: way(network, x))
+    return {"bytes": grown, "lss": statistics.line_shape_score.tolist()}
 
 
 if __name__ == "__main__":

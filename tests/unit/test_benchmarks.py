@@ -5,8 +5,9 @@ import runpy
 import pytest
 
 
-def test_the_memory_of_streaming_does_not_grow_with_depth_and_that_of_storing_does(root):
+def test_the_memory_of_streaming_does_not_grow_with_depth_and_that_of_storing_does(root, monkeypatch):
     pytest.importorskip("resource")
+    monkeypatch.syspath_prepend(root / "benchmarks")  # as for a script
     run = runpy.run_path(str(root / "benchmarks/streaming.py"))["run"]
     points, width, mebibyte = 1000, 256, 2**20
     shallow, deep = (run("streamed", points, width, layers)["bytes"] for layers in (5, 50))
