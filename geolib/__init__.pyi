@@ -8,7 +8,8 @@ from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
 from .networks import PlainNet as PlainNet
 from .networks import ResNet as ResNet
-from .reproduce import publish_numbers as publish_numbers
+from .publishing import publish_numbers as publish_numbers
+from .results import recorded as recorded
 from .scores import TransportScore as TransportScore
 from .scores import is_dead as is_dead
 from .scores import line_shape_null as line_shape_null

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +27,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("chapter", help="path below book/ without suffix, for example figures/resnet_vs_plain")
     run.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[],
                      help="set a parameter; lists as JSON, for example -p 'seeds=[100, 101]'")  # fmt: skip
+    run.add_argument("--limit-train", metavar="N", type=int,
+                     help="train on N random training points only; the result is labelled as reduced")  # fmt: skip
     book = commands.add_parser("book", help="run what changed and build the site", description="Build the book.")
     for command in (run, book):
         command.add_argument("--scale", default="laptop", help="smoke, laptop (default) or paper")
@@ -56,15 +55,17 @@ def _interrupt(*_: Any) -> NoReturn:
 
 def _run(options: argparse.Namespace) -> int:
     chapter = find_chapter(book_root(Path.cwd()), options.chapter)
-    overrides = dict(parse_assignment(chapter, text) for text in options.parameters)
+    given = list(options.parameters)
+    if options.limit_train is not None:
+        given.append(f"limit_train={options.limit_train}")
+    overrides = dict(parse_assignment(chapter, text) for text in given)
     parameters = resolve_parameters(chapter, options.scale, overrides)
-    variant = _variant_name(overrides) if parameters != resolve_parameters(chapter, options.scale, {}) else ""
 
     from geolib.execution import ChapterError
     from geolib.reproduce import run_chapter
 
     try:
-        outcome = run_chapter(chapter, options.scale, parameters, variant=variant)
+        outcome = run_chapter(chapter, options.scale, parameters)
     except ChapterError as error:
         print(f"geolib: {error}", file=sys.stderr)
         return 1
@@ -87,13 +88,6 @@ def _book(options: argparse.Namespace) -> int:
         print(f"geolib: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _variant_name(overrides: Mapping[str, Any]) -> str:
-    """Name a run by what was overridden, as a folder: readable, and unlike any other run's."""
-    text = ",".join(f"{name}={json.dumps(value)}" for name, value in sorted(overrides.items()))
-    readable = re.sub(r"[^A-Za-z0-9.=,-]+", "", text)[:60]
-    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 if __name__ == "__main__":

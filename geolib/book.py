@@ -29,14 +29,16 @@ def build_site(root: Path, scale: str, report: Callable[[str], None] = print) ->
     errors.
     """
     chapters = {name: find_chapter(root, name) for name in chapter_names(root)}
+    # Pages that read what other chapters find run after them.
+    chapters = dict(sorted(chapters.items(), key=lambda item: "results" in item[1].inputs))
     settings = {name: resolve_parameters(chapter, scale, {}) for name, chapter in chapters.items()}
     results = []
     for name, chapter in chapters.items():
         outcome = find_outcome(chapter, scale, settings[name])
         state = "unchanged" if outcome else "ran"
-        outcome = outcome or run_chapter(chapter, scale, settings[name])
+        outcome = outcome or run_chapter(chapter, scale, settings[name], reuse=True)
         results.append(f"{name} ({state}, {outcome.seconds:.0f} s)  {outcome.summary}".rstrip())
-    stage = _stage(root, scale, chapters, settings)
+    stage = _stage(root, scale, settings)
     index = _render(root, scale, stage)
     for line in results:
         report(line)
@@ -44,7 +46,7 @@ def build_site(root: Path, scale: str, report: Callable[[str], None] = print) ->
     return index
 
 
-def _stage(root: Path, scale: str, chapters: dict[str, Chapter], settings: dict[str, dict[str, Any]]) -> Path:
+def _stage(root: Path, scale: str, settings: dict[str, dict[str, Any]]) -> Path:
     """Lay out a copy of the book in which each chapter is its executed, stamped notebook."""
     import nbformat
     import yaml
@@ -57,15 +59,36 @@ def _stage(root: Path, scale: str, chapters: dict[str, Chapter], settings: dict[
     (stage / "_config.yml").write_text(yaml.safe_dump(config), "utf-8")
     shutil.copy(root / "_toc.yml", stage)
     shutil.copytree(root / "book", stage / "book", ignore=shutil.ignore_patterns("scales", ".ipynb_checkpoints"))
-    for name, chapter in chapters.items():
-        outcome = find_outcome(chapter, scale, settings[name])
+    for name, parameters in settings.items():
+        chapter = find_chapter(root, name)  # read anew: it may have changed since it ran
+        outcome = find_outcome(chapter, scale, parameters)
         if outcome is None:
             raise SiteError(f"{name} changed while the book was being built; run the command again")
-        notebook = nbformat.read(outcome.notebook, as_version=4)
+        notebook = _with_outputs(chapter, nbformat.read(outcome.notebook, as_version=4))
         _stamp(notebook, scale)
         (stage / "book" / f"{name}.md").unlink()
         nbformat.write(notebook, stage / "book" / f"{name}.ipynb")
     return stage
+
+
+def _with_outputs(chapter: Chapter, executed: Any) -> Any:
+    """Return the chapter as it is written now, with the outputs of its execution: its text may be newer than they."""
+    import jupytext
+
+    notebook = jupytext.read(chapter.path)
+    injected = [cell for cell in executed.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    ran = iter([cell for cell in executed.cells if cell.cell_type == "code" and cell not in injected])
+    cells = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            done = next(ran)
+            cell |= {"outputs": done.outputs, "execution_count": done.execution_count}
+        cells += [cell, *(injected if "parameters" in cell.metadata.get("tags", []) else [])]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"  # an id of its own choice would be random
+    notebook.cells = cells
+    notebook.metadata = executed.metadata
+    return notebook
 
 
 def _stamp(notebook: Any, scale: str) -> None:

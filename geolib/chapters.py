@@ -56,7 +56,10 @@ class Chapter:
     schemas
         Parameter -> JSON schema: its type from the annotation in that cell, its range from the front matter.
     inputs
-        Files that the chapter reads, from the front matter, as paths below the root: when one changes, it runs again.
+        Files and folders that the chapter reads, from the front matter, as paths below the root: when one changes, it
+        runs again.
+    code
+        The sources of its code cells, in order.
     """
 
     root: Path
@@ -64,11 +67,18 @@ class Chapter:
     defaults: Mapping[str, Any]
     schemas: Mapping[str, Mapping[str, Any]]
     inputs: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
         """The chapter's source."""
         return self.root / "book" / f"{self.name}.md"
+
+    @property
+    def computing(self) -> tuple[str, ...]:
+        """The cells that decide its numbers: up to the one that publishes them; all if it publishes none."""
+        last = next((k for k, cell in enumerate(self.code) if "publish_numbers(" in cell), len(self.code))
+        return self.code[: last + 1]
 
 
 def book_root(start: Path) -> Path:
@@ -128,7 +138,8 @@ def _read_chapter(root: Path, name: str) -> Chapter:
             raise UsageError(f"{name}: parameter {parameter!r} has type {annotation}; allowed are {', '.join(_TYPES)}")
         defaults[parameter] = ast.literal_eval(statement.value)
         schemas[parameter] = _merge(_TYPES[annotation], ranges.get(parameter, {}))
-    chapter = Chapter(root, name, defaults, schemas, inputs)
+    code = tuple(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    chapter = Chapter(root, name, defaults, schemas, inputs, code)
     for parameter, schema in ranges.items():
         _check_known(chapter, parameter, "its front matter")
         unknown = {*schema, *schema.get("items", {}), *schema.get("contains", {})} - _KEYWORDS

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from geolib.chapters import Chapter, resolve_parameters
+from geolib.results import numbers_path, recorded_paths, variant_name
+from geolib.sources import digest_files, library_digest, names_used
 
-__all__ = ["commit", "hardware", "provenance", "source_digest"]
+__all__ = ["commit", "grid_digest", "hardware", "page_digest", "provenance", "source_digest"]
 
 _PACKAGES = ("geolib", "numpy", "scipy", "POT", "scikit-learn", "torch")
 
@@ -82,10 +84,29 @@ def _processor() -> str:
 
 
 def source_digest(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that decides a chapter's result: chapter, its inputs, parameters, geolib, lock file."""
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
-    library = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
-    inputs = [chapter.root / name for name in chapter.inputs]
-    for path in (chapter.path, chapter.root / "requirements.lock", *inputs, *library):
-        digest.update(path.name.encode() + b"\0" + (path.read_bytes() if path.exists() else b"") + b"\0")
-    return digest.hexdigest()
+    """Return the SHA-256 of all that decides a chapter's numbers.
+
+    That is its parameters, its cells down to the one that publishes, the part of geolib which they use, the files that
+    the chapter reads, and the lock file; neither its text nor what only draws.
+    """
+    inputs = [chapter.root / name for name in ("requirements.lock", *chapter.inputs)]
+    used = library_digest(names_used(chapter.computing))
+    return _digest(parameters, chapter.computing, used, digest_files(inputs))
+
+
+def page_digest(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that decides the outputs of a chapter's cells: its numbers, and what draws them."""
+    own = numbers_path(chapter, scale, variant_name(chapter, scale, parameters))
+    drawn = [path for path in recorded_paths(chapter) if path != own and "recorded" in names_used(chapter.code)]
+    library = sorted(Path(__file__).parent.glob("*.py*"))
+    return _digest(source_digest(chapter, parameters), chapter.code, digest_files([*drawn, *library]))
+
+
+def grid_digest(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the parameters that the scale gives the chapter on this run's data set."""
+    dataset = {"dataset": parameters["dataset"]} if "dataset" in parameters else {}
+    return _digest(resolve_parameters(chapter, scale, dataset))
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import math
 import os
 import shutil
 import sys
@@ -15,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geolib.chapters import Chapter, scale_entry
+from geolib.chapters import Chapter
 from geolib.execution import ChapterError, execute
-from geolib.provenance import provenance, source_digest
+from geolib.provenance import grid_digest, page_digest, provenance
+from geolib.publishing import NUMBERS_KEY
+from geolib.results import notebook_path, numbers_path, variant_name
 
-__all__ = ["Outcome", "find_outcome", "notebook_path", "publish_numbers", "run_chapter"]
+__all__ = ["Outcome", "find_outcome", "run_chapter"]
 
-#: Key of an output's metadata under which a notebook carries its numbers.
-_KEY = "geolib_numbers"
+#: Name of the file that says that the sweeps of a run are all finished, and how long the run took, in seconds.
+_FINISHED = "finished"
 
 
 @dataclass(frozen=True)
@@ -47,60 +47,17 @@ class Outcome:
     seconds: float
 
 
-def publish_numbers(numbers: Mapping[str, Any], summary: str) -> dict[str, Any]:
-    """Publish a chapter's numbers and return them as they will be read from the file, to draw the figures from.
-
-    To be called once in a chapter. The numbers travel as an output of the cell, so that any program that executes
-    the notebook carries them; `geolib run` writes them to the chapter's JSON file.
-
-    Parameters
-    ----------
-    numbers
-        Nested dictionaries and lists of strings, numbers and None; NaN and infinity become None, no number.
-    summary
-        The chapter's result in one line.
-    """
-    from IPython.display import display
-
-    plain: dict[str, Any] = _plain(numbers)
-    display({"text/plain": summary}, raw=True, metadata={_KEY: {"numbers": plain, "summary": summary}})
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    """Turn numpy's scalars into Python's, NaN and infinity into None, as JSON needs."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    value = getattr(value, "item", lambda: value)()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def notebook_path(chapter: Chapter, scale: str, variant: str = "") -> Path:
-    """Return where the executed notebook lies; `variant` names a run with other parameters than the scale's."""
-    folder = f"variants/{variant}" if variant else "notebooks"
-    return chapter.root / "_build" / scale / folder / f"{chapter.name}.ipynb"
-
-
-def _numbers_path(chapter: Chapter, scale: str, variant: str) -> Path:
-    if variant:
-        return notebook_path(chapter, scale, variant).with_suffix(".json")
-    # Smoke runs support no claim, so their numbers are not results.
-    folder = chapter.root / "_build" / "smoke" / "results" if scale == "smoke" else chapter.root / "results" / scale
-    return folder / f"{chapter.name}.json"
-
-
 def find_outcome(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> Outcome | None:
-    """Return what an earlier run left if nothing that decides the result has changed since, else None."""
+    """Return what an earlier run left if nothing that its notebook shows has changed since, else None."""
     notebook = notebook_path(chapter, scale)
     try:
         stamp = json.loads(notebook.read_text("utf-8"))["metadata"]["geolib_run"]
-        numbers = _numbers_path(chapter, scale, "") if stamp["publishes"] else None
+        numbers = numbers_path(chapter, scale) if stamp["publishes"] else None
         same_numbers = numbers is None or json.loads(numbers.read_text("utf-8"))["provenance"] == stamp["provenance"]
+        same_page = stamp["page_sha256"] == page_digest(chapter, scale, parameters)
     except (OSError, ValueError, KeyError):
         return None
-    if stamp["provenance"]["source_sha256"] != source_digest(chapter, parameters) or not same_numbers:
+    if not (same_numbers and same_page):
         return None
     return Outcome(notebook, numbers, stamp["summary"], stamp["provenance"]["wall_seconds"])
 
@@ -110,7 +67,7 @@ def run_chapter(
     scale: str,
     parameters: Mapping[str, Any],
     *,
-    variant: str = "",
+    reuse: bool = False,
     report: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> Outcome:
     """Execute a chapter and write its notebook and numbers, each whole or not at all.
@@ -119,8 +76,9 @@ def run_chapter(
     ----------
     chapter, scale, parameters
         What to run, checked by `resolve_parameters`.
-    variant
-        Name of a run whose parameters are not the scale's own; its files are kept apart from the scale's results.
+    reuse
+        Whether to draw again from what the sweeps of a finished run of the same sources found, instead of repeating
+        them: for a page of which only what it draws has changed.
     report
         Called with a line of text at each cell.
 
@@ -132,18 +90,21 @@ def run_chapter(
     Notes
     -----
     What the chapter's sweeps finished before a failure or an interruption is not computed again by the next run, unless
-    the chapter, its parameters, geolib or the lock file changed.
+    what the numbers depend on changed. Where a run finds the numbers that an earlier run of the same sources had
+    written, the file stays as it is, with the earlier run's provenance.
     """
     import jupytext
     import nbformat
 
+    variant = variant_name(chapter, scale, parameters)
     goal = notebook_path(chapter, scale, variant)
     goal.parent.mkdir(parents=True, exist_ok=True)
     failed = goal.with_suffix(".failed.ipynb")
     failed.unlink(missing_ok=True)
     # Taken before the run: what changes on disk while it computes is not what it computed.
     made, started = provenance(chapter, scale, parameters), time.perf_counter()
-    with _scratch(goal) as (source, part), _checkpoints(goal, made["source_sha256"]) as resumed:
+    page, grid = page_digest(chapter, scale, parameters), grid_digest(chapter, scale, parameters)
+    with _scratch(goal) as (source, part), _checkpoints(goal, made["source_sha256"], reuse) as earlier:
         nbformat.write(jupytext.read(chapter.path), source)
         try:
             execute(chapter, source, part, parameters, report)
@@ -153,24 +114,34 @@ def run_chapter(
             part.replace(failed)
             raise ChapterError(f"{error}; the notebook up to there is {failed}") from error
         seconds = time.perf_counter() - started
-        made |= {"wall_seconds": round(seconds, 1), "resumed": resumed}
+        made |= {"wall_seconds": round(earlier.seconds or seconds, 1), "resumed": earlier.interrupted}
         path = None
         if published is not None:
-            grid = json.dumps(scale_entry(chapter, scale), sort_keys=True).encode()
-            head = {
-                "chapter": chapter.name, "scale": scale, "parameters": dict(parameters),
-                "scale_sha256": hashlib.sha256(grid).hexdigest(),
-            }  # fmt: skip
-            path = _numbers_path(chapter, scale, variant)
-            _write_json(path, {"numbers": published["numbers"] | head, "provenance": made})
+            head = {"chapter": chapter.name, "scale": scale, "parameters": dict(parameters), "scale_sha256": grid}
+            path = numbers_path(chapter, scale, variant)
+            made = _write_numbers(path, published["numbers"] | head, made)
         summary = published["summary"] if published else ""
         notebook.metadata["geolib_run"] = {
-            "provenance": made, "publishes": published is not None, "summary": summary,
+            "provenance": made, "publishes": published is not None, "summary": summary, "page_sha256": page,
             "scale": scale, "parameters": dict(parameters),
         }  # fmt: skip
         nbformat.write(notebook, part)
         part.replace(goal)
     return Outcome(goal, path, summary, seconds)
+
+
+def _write_numbers(path: Path, numbers: Mapping[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """Write a results file unless it holds these numbers from these sources; return the provenance that it has then."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        earlier = content["provenance"]
+        same = content["numbers"] == numbers and earlier["source_sha256"] == made["source_sha256"]
+    except (OSError, ValueError, KeyError):
+        same = False
+    if same:
+        return dict(earlier)
+    _write_json(path, {"numbers": numbers, "provenance": made})
+    return made
 
 
 @contextlib.contextmanager
@@ -184,33 +155,45 @@ def _scratch(goal: Path) -> Iterator[tuple[Path, Path]]:
             path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _checkpoints(goal: Path, digest: str) -> Iterator[bool]:
-    """Let the chapter's sweeps take up what an interrupted run of the same sources finished; yield whether one did.
+@dataclass(frozen=True)
+class _Earlier:
+    """What an earlier run of the same sources left: an interrupted one, or a finished one that took some seconds."""
 
-    They keep their parts in a folder beside the goal, which goes when the chapter succeeds.
+    interrupted: bool = False
+    seconds: float = 0.0
+
+
+@contextlib.contextmanager
+def _checkpoints(goal: Path, digest: str, reuse: bool) -> Iterator[_Earlier]:
+    """Let the chapter's sweeps take up what an earlier run of the same sources finished; yield what that was.
+
+    They keep their parts in a folder beside the goal. It stays when the chapter succeeds, marked as finished, but only
+    `reuse` takes from a finished run: who asks for a run gets one.
     """
     folder = goal.with_suffix(".checkpoints")
+    marker = folder / digest / _FINISHED
     for stale in folder.glob("*"):
-        if stale.name != digest:
+        if stale.name != digest or (marker.exists() and not reuse):
             shutil.rmtree(stale)
-    before = os.environ.get("GEOLIB_CHECKPOINTS")
+    finished = float(marker.read_text("utf-8")) if marker.exists() else 0.0
+    before, started = os.environ.get("GEOLIB_CHECKPOINTS"), time.perf_counter()
     os.environ["GEOLIB_CHECKPOINTS"] = str(folder / digest)
     try:
-        yield (folder / digest).exists()
+        yield _Earlier(interrupted=(folder / digest).exists() and not finished, seconds=finished)
     finally:
         os.environ.pop("GEOLIB_CHECKPOINTS")
         if before is not None:
             os.environ["GEOLIB_CHECKPOINTS"] = before
-    shutil.rmtree(folder, ignore_errors=True)
+    if marker.parent.exists() and not finished:
+        marker.write_text(f"{time.perf_counter() - started}", "utf-8")
 
 
 def _published(chapter: Chapter, notebook: Any) -> dict[str, Any] | None:
     found = [
-        output.metadata[_KEY]
+        output.metadata[NUMBERS_KEY]
         for cell in notebook.cells
         for output in cell.get("outputs", [])
-        if _KEY in output.get("metadata", {})
+        if NUMBERS_KEY in output.get("metadata", {})
     ]
     if len(found) > 1:
         raise ChapterError(f"{chapter.name} failed: a chapter publishes its numbers once, not {len(found)} times")

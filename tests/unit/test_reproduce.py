@@ -18,6 +18,8 @@ from geolib import reproduce
 from geolib.__main__ import main
 from geolib.chapters import find_chapter, resolve_parameters
 from geolib.provenance import commit, source_digest
+from geolib.publishing import publish_numbers
+from geolib.results import notebook_path
 
 
 def files(folder) -> set[str]:
@@ -116,7 +118,7 @@ def test_published_numbers_come_back_as_from_the_file(capsys):
     import numpy as np
 
     given = {"a": np.float32(0.5), 1: (np.int64(2), None, "x", np.nan), "b": [np.bool_(True), -np.inf]}
-    assert reproduce.publish_numbers(given, "s") == {"a": 0.5, "1": [2, None, "x", None], "b": [True, None]}
+    assert publish_numbers(given, "s") == {"a": 0.5, "1": [2, None, "x", None], "b": [True, None]}
 
 
 WORKING = """import sys, time
@@ -171,15 +173,68 @@ def test_a_chapter_resumes_its_sweeps_until_its_sources_change(book, capsys):
     log, kept = book / "book/part/log", book / "_build/laptop/notebooks/part/small.checkpoints"
     assert main(["run", "part/small"]) == 1
     assert "RuntimeError: stopped" in capsys.readouterr().err
-    assert len(list(kept.glob("*/*.json"))) == 1
+    assert len([path for path in kept.glob("*/*") if path.suffix in (".json", ".pt")]) == 1
     (kept / "0123").mkdir()  # as of other sources
     (book / "book/part/through").touch()
     assert main(["run", "part/small"]) == 0
     assert log.read_text().split() == ["resnet", "plain"]
-    assert not kept.exists()
+    assert not (kept / "0123").exists()
     assert "GEOLIB_CHECKPOINTS" not in os.environ
     made = json.loads((book / "results/laptop/part/small.json").read_text("utf-8"))["provenance"]
     assert made["resumed"]
+
+
+def test_who_asks_for_a_run_gets_one_and_a_page_that_only_draws_anew_does_not_train(book):
+    (book / "book/part/through").parent.mkdir(exist_ok=True)
+    (book / "book/part/through").touch()
+    write_chapter(book, RESUMING)
+    log, results = book / "book/part/log", book / "results/laptop/part/small.json"
+    assert main(["run", "part/small"]) == 0
+    recorded = results.read_bytes()
+    assert main(["run", "part/small"]) == 0
+    assert log.read_text().split() == ["resnet", "plain"] * 2
+    assert results.read_bytes() == recorded  # the same numbers of the same sources keep their provenance
+    write_chapter(book, RESUMING + "\n```\n\n```{code-cell} ipython3\n'drawn from the numbers'")
+    assert main(["book"]) == 0
+    assert log.read_text().split() == ["resnet", "plain"] * 2
+    assert results.read_bytes() == recorded
+    assert "drawn from the numbers" in (book / "_build/laptop/html/book/part/small.html").read_text("utf-8")
+    assert main(["run", "part/small"]) == 0
+    assert log.read_text().split() == ["resnet", "plain"] * 3
+
+
+def test_new_words_reach_the_page_without_a_run(book, capsys):
+    assert main(["book", "--scale", "smoke"]) == 0
+    path = book / "book/part/small.md"
+    path.write_text(path.read_text("utf-8").replace("# A chapter", "# A better title"), "utf-8")
+    capsys.readouterr()
+    assert main(["book", "--scale", "smoke"]) == 0
+    assert capsys.readouterr().out.startswith("part/small (unchanged, ")
+    assert "A better title" in (book / "_build/smoke/html/book/part/small.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["-p", "dataset=mnist"], "results/laptop/part/small@mnist.json"),
+        (["--limit-train", "7"], "results/laptop/part/small@-7.json"),
+        (["-p", "dataset=mnist", "--limit-train", "7"], "results/laptop/part/small@mnist-7.json"),
+        (["-p", "dataset=mnist", "--limit-train", "0"], "results/laptop/part/small@mnist.json"),
+        (["--scale", "smoke", "--limit-train", "7"], "_build/smoke/results/part/small@-7.json"),
+    ],
+)
+def test_another_data_set_and_a_reduced_run_have_results_of_their_own(book, arguments, where):
+    path = book / "book/part/small.md"
+    path.write_text(path.read_text("utf-8").replace("count: int = 3", "count: int = 3\nlimit_train: int = 0"), "utf-8")
+    assert main(["run", "part/small", *arguments]) == 0
+    assert json.loads((book / where).read_text("utf-8"))["numbers"]["dataset"] == (
+        "mnist" if "mnist" in where else "digits"
+    )
+
+
+def test_a_chapter_that_cannot_be_reduced_says_so(book, capsys):
+    assert main(["run", "part/small", "--limit-train", "7"]) == 2
+    assert "part/small has no parameter 'limit_train'" in capsys.readouterr().err
 
 
 def test_checkpoints_of_other_sources_go_at_the_next_run(tmp_path):
@@ -189,17 +244,17 @@ def test_checkpoints_of_other_sources_go_at_the_next_run(tmp_path):
         (folder / name).mkdir(parents=True)
 
     def interrupted():
-        with reproduce._checkpoints(goal, "new") as resumed:
-            assert resumed
+        with reproduce._checkpoints(goal, "new", reuse=False) as earlier:
+            assert earlier.interrupted
             assert os.environ["GEOLIB_CHECKPOINTS"] == str(folder / "new")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert [path.name for path in folder.iterdir()] == ["new"]
-    with reproduce._checkpoints(goal, "newer") as resumed:
-        assert not resumed
-    assert not folder.exists()
+    with reproduce._checkpoints(goal, "newer", reuse=False) as earlier:
+        assert not earlier.interrupted
+    assert not list(folder.iterdir())
 
 
 def test_an_unchanged_chapter_is_found_and_any_change_makes_it_stale(book, monkeypatch):
@@ -293,11 +348,12 @@ def test_a_broken_chapter_is_a_usage_error_of_the_book(book, capsys):
 
 
 def test_a_run_is_stamped_with_the_source_it_started_from(book):
-    write_chapter(book, "import pathlib\npathlib.Path('small.md').open('a').write('more')")
+    cell = "\\n```{code-cell} ipython3\\n1\\n```\\n"
+    write_chapter(book, f"import pathlib\npathlib.Path('small.md').open('a').write('{cell}')")
     before = source_digest(chapter := find_chapter(book, "part/small"), {})
     assert main(["run", "part/small"]) == 0
-    stamp = nbformat.read(reproduce.notebook_path(chapter, "laptop"), as_version=4).metadata["geolib_run"]
-    parameters = resolve_parameters(chapter, "laptop", {})
+    stamp = nbformat.read(notebook_path(chapter, "laptop"), as_version=4).metadata["geolib_run"]
+    chapter, parameters = find_chapter(book, "part/small"), resolve_parameters(chapter, "laptop", {})
     assert source_digest(chapter, {}) != before
     assert stamp["provenance"]["source_sha256"] != source_digest(chapter, parameters)
     assert reproduce.find_outcome(chapter, "laptop", parameters) is None
@@ -308,7 +364,8 @@ def test_a_chapter_that_changes_while_the_book_is_built_is_noticed(book, monkeyp
 
     def run_and_edit(chapter, *arguments, **options):
         outcome = real(chapter, *arguments, **options)
-        chapter.path.write_text(chapter.path.read_text("utf-8") + "\nmore\n", "utf-8")
+        text = chapter.path.read_text("utf-8").replace("import geolib", "import geolib\nmore = 1")
+        chapter.path.write_text(text, "utf-8")
         return outcome
 
     monkeypatch.setattr(book_module, "run_chapter", run_and_edit)
