@@ -9,6 +9,9 @@ from .data import load_dataset as load_dataset
 from .networks import PlainNet as PlainNet
 from .networks import ResNet as ResNet
 from .publishing import publish_numbers as publish_numbers
+from .records import best_settings as best_settings
+from .records import records as records
+from .records import validation_records as validation_records
 from .results import recorded as recorded
 from .scores import TransportScore as TransportScore
 from .scores import is_dead as is_dead
