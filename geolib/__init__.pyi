@@ -3,6 +3,8 @@ from .claims import direction as direction
 from .claims import paired_verdict as paired_verdict
 from .claims import published as published
 from .claims import verdict as verdict
+from .convolution import ConvPlainNet as ConvPlainNet
+from .convolution import ConvResNet as ConvResNet
 from .data import DataError as DataError
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
@@ -14,10 +16,12 @@ from .records import records as records
 from .records import validation_records as validation_records
 from .results import recorded as recorded
 from .scores import TransportScore as TransportScore
+from .scores import displacement as displacement
 from .scores import is_dead as is_dead
 from .scores import line_shape_null as line_shape_null
 from .scores import line_shape_score as line_shape_score
 from .scores import optimal_transport_score as optimal_transport_score
+from .scores import track_scores as track_scores
 from .statistics import Interval as Interval
 from .statistics import format_interval as format_interval
 from .statistics import student_t_interval as student_t_interval

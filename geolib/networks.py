@@ -8,7 +8,22 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["PlainNet", "ResNet"]
+__all__ = ["PlainNet", "ResNet", "check_gain", "initialise"]
+
+
+def check_gain(gain: float) -> float:
+    """Return `gain`; raise a ValueError if no random weights can have this scale."""
+    if not (math.isfinite(gain) and gain >= 0):
+        raise ValueError(f"gain is a scale of random weights and must be finite and >= 0; got {gain}")
+    return gain
+
+
+def initialise(layer: nn.Linear | nn.Conv2d, variance: float, generator: torch.Generator) -> None:
+    """Draw a layer's weights from a normal distribution of variance ``variance / fan_in``; set its biases to zero."""
+    fan_in = layer.weight[0].numel()
+    nn.init.normal_(layer.weight, std=math.sqrt(variance / fan_in), generator=generator)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 class PlainBlock(nn.Module):
@@ -79,9 +94,7 @@ class _Network(nn.Module):
                 f"a network needs at least one input feature, class, unit of width and block; got {features} features, "
                 f"{classes} classes, width {width}, {blocks} blocks"
             )
-        gain = self.default_gain if gain is None else gain
-        if not (math.isfinite(gain) and gain >= 0):
-            raise ValueError(f"gain is a scale of random weights and must be finite and >= 0; got {gain}")
+        gain = check_gain(self.default_gain if gain is None else gain)
         self.stem = nn.Sequential(nn.Flatten(), nn.utils.skip_init(nn.Linear, features, width))
         self.blocks = nn.Sequential(*(self._block(width, bias) for _ in range(blocks)))
         self.head = nn.utils.skip_init(nn.Linear, width, classes)
@@ -90,10 +103,7 @@ class _Network(nn.Module):
     def _initialise(self, gain: float, generator: torch.Generator) -> None:
         variance = {id(block.inner): 2.0 for block in self.blocks} | {id(block.outer): gain**2 for block in self.blocks}
         for layer in (module for module in self.modules() if isinstance(module, nn.Linear)):
-            std = math.sqrt(variance.get(id(layer), 1.0) / layer.in_features)
-            nn.init.normal_(layer.weight, std=std, generator=generator)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            initialise(layer, variance.get(id(layer), 1.0), generator)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map inputs ``(points, *input_shape)`` to class scores ``(points, classes)``."""

@@ -9,9 +9,18 @@ import numpy as np
 
 from geolib.assignment import optimal_assignments
 from geolib.streaming import TrackStatistics
+from geolib.tracks import Tracks
 from geolib.transport import as_clouds, mean_square
 
-__all__ = ["TransportScore", "is_dead", "line_shape_null", "line_shape_score", "optimal_transport_score"]
+__all__ = [
+    "TransportScore",
+    "displacement",
+    "is_dead",
+    "line_shape_null",
+    "line_shape_score",
+    "optimal_transport_score",
+    "track_scores",
+]
 
 
 def line_shape_score(points: Any) -> np.ndarray:
@@ -138,3 +147,63 @@ def optimal_transport_score(x: Any, y: Any) -> TransportScore:
     own = mean_square(x - y)
     ratio = min(mean_square(x - y[fewest]) / own, 1.0) if own > 0 and upper < 1 else 1.0
     return TransportScore(lower, lower, upper, ratio, optimal.certified, optimal.gap, fewest)
+
+
+def displacement(start: Any, end: Any) -> float:
+    r"""Return how far a map f moves points, against their spread.
+
+    .. math:: \frac{E|f(x) - x|^2}{\operatorname{tr} \operatorname{Cov}(x)}
+
+    It does not depend on the unit; every score of a map tends to the best one as it tends to 0.
+
+    Parameters
+    ----------
+    start, end
+        The points x and f(x), in the same order, shape (points, dim).
+
+    Raises
+    ------
+    ValueError
+        For clouds of different shapes or values that are not finite.
+    """
+    x, y = as_clouds(start, end, same_size=True)
+    return float((y - x).square().sum(1).mean() / x.var(0, correction=0).sum())
+
+
+def track_scores(tracks: Tracks) -> dict[str, float]:
+    """Return the scores of a network by its tracks, by name.
+
+    Parameters
+    ----------
+    tracks
+        As `geolib.record` returns them.
+
+    Returns
+    -------
+    dict
+        ``lss`` and ``lss_median``, mean and median of the line-shape score over the tracks that move; ``ots``, the
+        optimal transport score by the fewest pairs, ``ots_upper`` by the most, ``cost_ratio`` and ``displacement`` of
+        the map from the first to the last points. NaN for what is not defined.
+
+        For tracks of several stages, each of these is the mean over the stages, followed by the stages' own, named
+        ``lss_stage1``, counted from 1, and so on.
+    """
+    stages = [_stage_scores(stage) for stage in tracks.stages]
+    if len(stages) == 1:
+        return stages[0]
+    means = {name: float(np.mean([scores[name] for scores in stages])) for name in stages[0]}
+    return means | {f"{name}_stage{k}": value for k, own in enumerate(stages, start=1) for name, value in own.items()}
+
+
+def _stage_scores(points: Any) -> dict[str, float]:
+    scores = line_shape_score(points)
+    scores = scores[~np.isnan(scores)]
+    transport = optimal_transport_score(points[0], points[-1])
+    return {
+        "lss": float(scores.mean()) if len(scores) else float("nan"),
+        "lss_median": float(np.median(scores)) if len(scores) else float("nan"),
+        "ots": transport.lower,
+        "ots_upper": transport.upper,
+        "cost_ratio": transport.cost_ratio,
+        "displacement": displacement(points[0], points[-1]),
+    }

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from geolib.tracks import representations
+from geolib.tracks import representations, stage_count
 
 __all__ = ["TrackStatistics", "track_statistics"]
 
@@ -101,32 +101,43 @@ class TrackStatistics:
         return _accumulate((_finite(layer[start : start + _BATCH]) for layer in path) for start in starts)
 
 
-def track_statistics(network: nn.Module, x: Any, *, batch_size: int = _BATCH) -> TrackStatistics:
+def track_statistics(
+    network: nn.Module, x: Any, *, stage: int | None = None, batch_size: int = _BATCH
+) -> TrackStatistics:
     """Return the statistics of the tracks of points through a network, without storing the tracks.
 
     The memory taken is that of a few arrays of shape (batch_size, dim), dim the size of one representation, beside the
     network, its inputs and the results: it depends neither on the number of layers nor, but for the results' five
     numbers per point, on the number of points. Sums are in float64.
 
-    The results are those of ``TrackStatistics.of(record(network, x).points)`` to the last digit, where the network
-    computes a point alike in batches of any size; its matrix products may round otherwise, in its own precision.
+    The results are those of ``TrackStatistics.of(record(network, x).stages[stage])`` to the last digit, where the
+    network computes a point alike in batches of any size; its products may round otherwise, in its own precision.
 
     Parameters
     ----------
     network, x
         As for `geolib.record`; the network is run in evaluation mode without gradients and left as it was.
+    stage
+        Position of the stage whose tracks are meant, counted from 0 as in ``Tracks.stages``; a network of one stage
+        needs none. The stages after it are not computed.
     batch_size
         Number of points that are sent through the network at a time.
 
     Raises
     ------
     TypeError
-        If the network has no `stem` or `blocks`.
+        If the network has neither `stem` and `blocks` nor `stages` of an `entry` and `blocks` each.
     ValueError
-        For no points, no block, representations of changing shape, values that are not finite, or an empty batch.
+        For no points, no block, representations of changing shape, values that are not finite, an empty batch, or a
+        stage that the network lacks, or none where it has several.
     """
-    with representations(network, x, batch_size) as batches:
-        return _accumulate((_copied(layer) for layer in layers) for layers in batches)
+    stages = stage_count(network)
+    if stage is None and stages == 1:
+        stage = 0
+    if stage not in range(stages):
+        raise ValueError(f"stage must be one of 0 to {stages - 1}, for a network of {stages} stages; got {stage}")
+    with representations(network, x, batch_size, last=stage) as batches:
+        return _accumulate((_copied(layer) for position, layer in layers if position == stage) for layers in batches)
 
 
 def _copied(layer: torch.Tensor) -> np.ndarray:

@@ -11,16 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import threadpoolctl
 import torch
 from torch import nn
 
 from geolib import checkpoints as files
-from geolib.configs import KINDS, Config, group, read_configs
+from geolib.configs import Config, check_images, group, read_configs
 from geolib.data import Dataset, load_dataset
-from geolib.scores import is_dead, line_shape_score, optimal_transport_score
+from geolib.scores import is_dead, track_scores
 from geolib.stacking import train_together
 from geolib.tracks import record
 from geolib.training import Training, train
@@ -43,9 +42,9 @@ def sweep(
     """Train and measure one network for each config, many at once.
 
     Networks of equal shape and schedule train together, a layer of all of them in one batched product, see
-    `train_together`; groups of them, and wide networks one by one, go to processes of one thread each. Which networks
-    share a group follows from the configs alone, so the result does not depend on `jobs`. It does not depend on the
-    backend either: under ``joblib.parallel_config(backend="dask")`` the groups go to a Dask cluster.
+    `train_together`; groups of them, and wide or convolutional networks one by one, go to processes of one thread each.
+    Which networks share a group follows from the configs alone, so the result does not depend on `jobs`. It does not
+    depend on the backend either: under ``joblib.parallel_config(backend="dask")`` the groups go to a Dask cluster.
 
     Parameters
     ----------
@@ -54,14 +53,15 @@ def sweep(
         the points; and as one likes ``width`` (64), ``blocks`` (10), ``bias`` (False), ``gain`` (see `ResNet`),
         ``weight_decay`` (0), ``learning_rate`` (0.003), ``momentum`` (0.9), ``batch_size`` (32), ``epochs`` (60; 0
         measures the untrained network), and ``validation``: a share of the training points to hold out, picked by the
-        seed; it takes the place of the test points.
+        seed; it takes the place of the test points. ``form`` is ``"dense"``, or ``"conv"`` for a `ConvResNet` or
+        `ConvPlainNet`, whose ``width`` counts the channels of the first stage (32) and ``blocks`` those of each stage
+        (4); with it go ``stages`` (1), ``norm`` (None, ``"batch"`` or ``"layer"``) and ``decay_gains`` (False), whether
+        weight decay acts on the norms' gains too.
     dataset
         Name of a data set, see `load_dataset`; it is standardized.
     measure
         ``measure(network, data, config)`` returns metrics by name. It is called for each network that neither diverged
-        nor is dead, and may be a function of a notebook. By default, over the first test points: mean ``lss``, ``ots``
-        (the fewest pairs), ``ots_upper``, ``cost_ratio``, and ``displacement``, which is
-        :math:`E|f(x) - x|^2 / tr Cov(x)`.
+        nor is dead, and may be a function of a notebook. By default `track_scores` over the first test points.
     points
         Number of test points, the first ones, that the default `measure` uses and that say whether a network is dead.
     jobs
@@ -77,17 +77,17 @@ def sweep(
     -------
     pandas.DataFrame
         One row for each network and metric, in the order of the configs. Columns: each key that some config names, then
-        ``status``, ``metric`` and ``value``. The status is ``trained``; ``dead``, see `is_dead`; ``diverged`` if the
-        loss or a representation stopped being finite; or ``non-finite`` if a metric came out as NaN or infinity, which
-        is left out. Every network has the metric ``epochs``, finished with a finite loss; those that did not diverge
-        have ``train_accuracy``, ``test_accuracy`` and ``sum_of_rates``; those that are not dead either, the measured
-        ones.
+        ``status``, ``metric`` and ``value``. The status is ``trained``; ``dead``, see `is_dead`, in any of its
+        stages; ``diverged`` if the loss or a representation stopped being finite; or ``non-finite`` if a metric came
+        out as NaN or infinity, which is left out. Every network has the metric ``epochs``, finished with a finite loss;
+        those that did not diverge have ``train_accuracy``, ``test_accuracy`` and ``sum_of_rates``; those that are not
+        dead either, the measured ones.
 
     Raises
     ------
     ValueError
-        Before anything trains: for an unknown key, a value that is not allowed, a config given twice, no config, or an
-        unknown data set.
+        Before anything trains: for an unknown key, a value that is not allowed, a config given twice, no config, more
+        stages than the images can be halved for, or an unknown data set.
     """
     import joblib
     from tqdm import tqdm
@@ -96,6 +96,7 @@ def sweep(
     read = read_configs(configs)
     if points < 1:
         raise ValueError(f"points counts test points to measure by and must be >= 1; got {points}")
+    check_images(read, load_dataset(dataset).x_train.shape[1:])
     _check_splits(read, load_dataset(dataset))  # loaded here first, so that the processes need not download it each
     measure = measure or functools.partial(_scores, points=points)
     folder = checkpoints or os.environ.get("GEOLIB_CHECKPOINTS")
@@ -172,8 +173,9 @@ def _standardized(name: str) -> Dataset:
 
 
 def _build(config: Config, data: Dataset) -> Any:
-    own = {name: getattr(config, name) for name in ("width", "blocks", "bias", "gain", "seed")}
-    return KINDS[config.kind](data.x_train.shape[1:], data.classes, **own)
+    names = ["width", "blocks", "bias", "gain", "seed", *(["stages", "norm"] if config.form == "conv" else [])]
+    own = {name: getattr(config, name) for name in names}
+    return config.network(data.x_train.shape[1:], data.classes, **own)
 
 
 def _train(networks: Sequence[Any], configs: Sequence[Config], data: Dataset) -> list[Training]:
@@ -184,6 +186,8 @@ def _train(networks: Sequence[Any], configs: Sequence[Config], data: Dataset) ->
     }
     if len(networks) > 1:
         return train_together(networks, data, **{f"{name}s": values for name, values in own.items()}, **schedule)
+    if first.decay_gains:
+        schedule["decay_gains"] = True
     return [train(networks[0], data, **{name: value for name, (value,) in own.items()}, **schedule)]
 
 
@@ -194,12 +198,12 @@ def _measured(
     if run.diverged:
         return "diverged", metrics
     try:
-        track = record(network, data.x_test[:points]).points.numpy()
+        tracks = record(network, data.x_test[:points])
     except ValueError:  # a representation is not finite: the last steps lost it after a finite loss
         return "diverged", metrics
     for name in ("train_accuracy", "test_accuracy", "sum_of_rates"):
         metrics[name] = float(getattr(run, name))
-    if is_dead(track):
+    if any(map(is_dead, tracks.stages)):
         return "dead", metrics
     try:
         own = {name: float(value) for name, value in measure(network, data, asdict(config)).items()}
@@ -214,13 +218,4 @@ def _measured(
 
 def _scores(network: nn.Module, data: Dataset, config: Mapping[str, Any], *, points: int) -> dict[str, float]:
     """Return the scores of a network over the first test points."""
-    track = record(network, data.x_test[:points]).points.double().numpy()
-    start, end = track[0], track[-1]
-    transport = optimal_transport_score(start, end)
-    return {
-        "lss": float(np.nanmean(line_shape_score(track))),
-        "ots": transport.lower,
-        "ots_upper": transport.upper,
-        "cost_ratio": transport.cost_ratio,
-        "displacement": float(np.square(end - start).sum(1).mean() / start.var(0).sum()),
-    }
+    return track_scores(record(network, data.x_test[:points]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,79 +11,108 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Tracks", "record", "representations"]
+__all__ = ["Tracks", "record", "representations", "stage_count"]
 
 _BATCH = 4096
 
 
 @dataclass(frozen=True)
 class Tracks:
-    """The representations of a set of points after the stem and after each block.
+    """The representations of a set of points after the entry of each stage and after each of its blocks.
 
     Attributes
     ----------
-    points
-        Tensor of shape (layers + 1, points, dim): ``points[k, i]`` is the representation of point i after k blocks,
-        ``points[0]`` the stem's output. On the CPU, in the network's precision.
+    stages
+        One tensor of shape (blocks + 1, points, dim) for each stage of the network; most networks have one.
+        ``stages[s][k, i]`` is the representation of point i after k blocks of the stage, ``stages[s][0]`` the output of
+        the stage's entry, which is the stem for the first stage. On the CPU, in the network's precision; images are
+        flattened, so that dim is channels * height * width.
     """
 
-    points: torch.Tensor
+    stages: tuple[torch.Tensor, ...]
+
+    @property
+    def points(self) -> torch.Tensor:
+        """The only stage's tensor, shape (layers + 1, points, dim); a ValueError for tracks of several stages."""
+        if len(self.stages) != 1:
+            raise ValueError(
+                f"these tracks have {len(self.stages)} stages, each in a space of its own; choose one of .stages"
+            )
+        return self.stages[0]
 
     @property
     def layers(self) -> int:
-        """Number of steps of each track, n in the scores."""
+        """Number of steps of each track, n in the scores; a ValueError for tracks of several stages."""
         return len(self.points) - 1
 
 
 def record(network: nn.Module, x: Any) -> Tracks:
-    """Send points through a network and keep their representation after the stem and after each block.
+    """Send points through a network, once, and keep their representation after each entry and each block.
 
     Parameters
     ----------
     network
         A module with a `stem` and an iterable `blocks`, whose representations all have one shape, as `ResNet` and
-        `PlainNet`. It is run in evaluation mode without gradients and left as it was.
+        `PlainNet`; or else with `stages`, an iterable of modules with an `entry` and such `blocks` each, as
+        `ConvResNet` and `ConvPlainNet`. It is run in evaluation mode without gradients and left as it was.
     x
         Inputs of shape (points, ...), a tensor or an array.
 
     Raises
     ------
     TypeError
-        If the network has no `stem` or `blocks`.
+        If the network has neither `stem` and `blocks` nor such `stages`.
     ValueError
-        For no points, no block, representations of changing shape, or values that are not finite.
+        For no points, a stage without blocks, representations of changing shape within a stage, or values that are not
+        finite.
     """
+    # For each stage the batches' tensors of shape (blocks + 1, batch, dim).
+    parts: list[list[torch.Tensor]] = [[] for _ in range(stage_count(network))]
     with representations(network, x, _BATCH) as batches:
-        # Copied layer by layer, since a block that works in place overwrites the representation it was given.
-        parts = [torch.stack([layer.cpu().clone() for layer in layers]) for layers in batches]
-    return Tracks(torch.cat(parts, dim=1))
+        for layers in batches:
+            for stage, run in itertools.groupby(layers, key=lambda layer: layer[0]):
+                # Copied layer by layer, since a block that works in place overwrites the representation it was given.
+                parts[stage].append(torch.stack([layer.cpu().clone() for _, layer in run]))
+    return Tracks(tuple(torch.cat(part, dim=1) for part in parts))
 
 
 @contextmanager
-def representations(network: nn.Module, x: Any, batch_size: int) -> Iterator[Iterator[Iterator[torch.Tensor]]]:
+def representations(
+    network: nn.Module, x: Any, batch_size: int, *, last: int | None = None
+) -> Iterator[Iterator[Iterator[tuple[int, torch.Tensor]]]]:
     """Run a network on one batch of points after another, and on each batch layer by layer.
 
     The context holds the network in evaluation mode without gradients, and leaves it as it was, also after an error.
     Nothing is kept: a representation lives as long as the caller holds it and, where a block works in place, is
     overwritten when the next one is asked for.
 
+    Parameters
+    ----------
+    network, x
+        As for `record`.
+    batch_size
+        Number of points that are sent through the network at a time.
+    last
+        Position of the stage to end with, by default the last one; what comes after it is not computed.
+
     Yields
     ------
     iterator
-        For each batch an iterator of its representations after the stem and after each block, of shape (batch, dim).
+        For each batch an iterator of pairs: the position of a stage, and a representation of shape (batch, dim) in it,
+        after its entry or after one of its blocks.
 
     Raises
     ------
     TypeError, ValueError
         As `record`, on entry or once the layer at fault is reached; and for a batch size below 1.
     """
-    stem, blocks = getattr(network, "stem", None), getattr(network, "blocks", None)
-    if not callable(stem) or blocks is None:
-        raise TypeError(f"tracks need a network with a stem and blocks; {type(network).__name__} lacks one of them")
+    stages = _stages(network)
     x = torch.as_tensor(x)
-    if x.ndim < 2 or len(x) == 0 or len(blocks) == 0:
+    fewest = min((len(blocks) for _, blocks in stages), default=0)
+    if x.ndim < 2 or len(x) == 0 or fewest == 0:
         raise ValueError(
-            f"tracks need at least one point and one block; got inputs of shape {tuple(x.shape)}, {len(blocks)} blocks"
+            f"tracks need at least one point and one block{' in each stage' if len(stages) != 1 else ''}; "
+            f"got inputs of shape {tuple(x.shape)}, {fewest} blocks"
         )
     if batch_size < 1:
         raise ValueError(f"a batch holds at least one point; got batch_size {batch_size}")
@@ -90,29 +120,54 @@ def representations(network: nn.Module, x: Any, batch_size: int) -> Iterator[Ite
     network.eval()
     try:
         with torch.no_grad():
-            yield (_layers(stem, blocks, batch) for batch in x.split(batch_size))
+            yield (_layers(stages, batch, last) for batch in x.split(batch_size))
     finally:
         for module, mode in modes.items():
             module.training = mode
 
 
-def _layers(stem: Any, blocks: Any, x: torch.Tensor) -> Iterator[torch.Tensor]:
-    x = stem(x)
-    shape = x.shape
-    yield _checked(x, 0, len(blocks))
-    for k, block in enumerate(blocks, start=1):
-        x = block(x)
-        if x.shape != shape:
-            raise ValueError(
-                "a track lives in one space, so every block must keep the stem's output shape "
-                f"{tuple(shape)}; block {k} gave {tuple(x.shape)}"
-            )
-        yield _checked(x, k, len(blocks))
+def stage_count(network: nn.Module) -> int:
+    """Return the number of stages of a network that has tracks; a TypeError for others, as `record`."""
+    return len(_stages(network))
 
 
-def _checked(x: torch.Tensor, layer: int, layers: int) -> torch.Tensor:
+def _stages(network: nn.Module) -> list[tuple[Any, Any]]:
+    """Return the entry and the blocks of each stage."""
+    stem, blocks, stages = (getattr(network, name, None) for name in ("stem", "blocks", "stages"))
+    if callable(stem) and blocks is not None:
+        return [(stem, blocks)]
+    found = [(getattr(s, "entry", None), getattr(s, "blocks", None)) for s in stages] if stages is not None else []
+    if not found or not all(callable(entry) and blocks is not None for entry, blocks in found):
+        raise TypeError(
+            "tracks need a network with a stem and blocks, or with stages that have an entry and blocks each; "
+            f"{type(network).__name__} lacks one of them"
+        )
+    return found
+
+
+def _layers(stages: list[tuple[Any, Any]], x: torch.Tensor, last: int | None) -> Iterator[tuple[int, torch.Tensor]]:
+    for stage, (entry, blocks) in enumerate(stages):
+        # Names a layer's place in errors: the position in `Tracks.stages` where there are several.
+        place, start = (f" of stages[{stage}]", "entry") if len(stages) > 1 else ("", "stem")
+        x = entry(x)
+        shape = x.shape
+        yield stage, _checked(x, 0, len(blocks), place, start)
+        for k, block in enumerate(blocks, start=1):
+            x = block(x)
+            if x.shape != shape:
+                raise ValueError(
+                    f"a track lives in one space, so every block must keep the {start}'s output shape "
+                    f"{tuple(shape)}; block {k}{place} gave {tuple(x.shape)}"
+                )
+            yield stage, _checked(x, k, len(blocks), place, start)
+        if stage == last:
+            return
+
+
+def _checked(x: torch.Tensor, layer: int, layers: int, place: str, start: str) -> torch.Tensor:
     if not torch.isfinite(x).all():
         raise ValueError(
-            f"tracks need finite representations; layer {layer} of {layers} (0 is the stem) holds NaN or infinity"
+            f"tracks need finite representations; layer {layer} of {layers} (0 is the {start}){place} holds NaN or "
+            "infinity"
         )
     return x.flatten(1)
