@@ -10,6 +10,7 @@ from .networks import PlainNet as PlainNet
 from .networks import ResNet as ResNet
 from .reproduce import publish_numbers as publish_numbers
 from .scores import TransportScore as TransportScore
+from .scores import displacement as displacement
 from .scores import is_dead as is_dead
 from .scores import line_shape_null as line_shape_null
 from .scores import line_shape_score as line_shape_score

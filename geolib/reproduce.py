@@ -17,6 +17,7 @@ from typing import Any
 
 from geolib.chapters import Chapter, scale_entry
 from geolib.execution import ChapterError, execute
+from geolib.files import replacing
 from geolib.provenance import provenance, source_digest
 
 __all__ = ["Outcome", "find_outcome", "notebook_path", "publish_numbers", "run_chapter"]
@@ -218,10 +219,5 @@ def _published(chapter: Chapter, notebook: Any) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

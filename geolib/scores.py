@@ -11,7 +11,14 @@ from geolib.assignment import optimal_assignments
 from geolib.streaming import TrackStatistics
 from geolib.transport import as_clouds, mean_square
 
-__all__ = ["TransportScore", "is_dead", "line_shape_null", "line_shape_score", "optimal_transport_score"]
+__all__ = [
+    "TransportScore",
+    "displacement",
+    "is_dead",
+    "line_shape_null",
+    "line_shape_score",
+    "optimal_transport_score",
+]
 
 
 def line_shape_score(points: Any) -> np.ndarray:
@@ -84,6 +91,30 @@ def line_shape_null(layers: int, dim: int, *, kind: str = "walk", draws: int = 2
         raise ValueError(f"a null needs layers, dim and draws >= 1; got {layers}, {dim}, {draws}")
     normal = np.random.default_rng(seed).standard_normal((layers + 1, draws, dim))
     return line_shape_score(normal.cumsum(0) if kind == "walk" else normal)
+
+
+def displacement(start: Any, end: Any) -> float:
+    r"""Return how far a map moves its points, in units of their spread.
+
+    .. math:: \frac{\mathbb E |f(x) - x|^2}{\mathrm{tr}\,\mathrm{Cov}(x)}
+
+    with the mean and the covariance over the given points. As it goes to zero, OTS and cost ratio go to 1 for any map.
+
+    Parameters
+    ----------
+    start, end
+        Points x and their images f(x), both of shape (m, dim), arrays or tensors.
+
+    Raises
+    ------
+    ValueError
+        For a wrong shape, values that are not finite, or points that have no spread.
+    """
+    x, y = as_clouds(start, end, same_size=True)
+    spread = mean_square(x - x.mean(0))
+    if not spread > 0:
+        raise ValueError(f"a displacement is measured by the spread of the points, which is 0 for these {len(x)}")
+    return mean_square(y - x) / spread
 
 
 @dataclass(frozen=True)
