@@ -1,4 +1,4 @@
-"""Keep finished parts of a sweep as JSON files that name all they depend on."""
+"""Keep work on disk as torch files that name all they depend on."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import functools
 import hashlib
 import inspect
 import json
-import math
-import os
 import types
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["identity", "key_of", "library_digest", "load", "save"]
+from geolib.files import replacing
+from geolib.sources import library_digest
 
-#: A network's status and its metrics.
-Result = tuple[str, dict[str, float]]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["computed_with", "identity", "key_of", "read", "tensor_digest", "write"]
 
 
 def key_of(*parts: Any) -> str:
@@ -26,16 +28,13 @@ def key_of(*parts: Any) -> str:
 
 
 @functools.cache
-def library_digest() -> str:
-    """Return the SHA-256 of geolib's own files and the versions of what it computes with."""
+def computed_with() -> str:
+    """Return the SHA-256 of the part of geolib that trains and measures, and of the versions it computes with."""
     import numpy
     import scipy
     import torch
 
-    digest = hashlib.sha256(f"{numpy.__version__} {scipy.__version__} {torch.__version__}".encode())
-    for path in sorted(path for path in Path(__file__).parent.iterdir() if path.is_file()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    return key_of(library_digest(["sweep"]), numpy.__version__, scipy.__version__, torch.__version__)
 
 
 def identity(function: Callable[..., Any]) -> str:
@@ -83,32 +82,32 @@ def _names(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def load(path: Path, key: str, networks: int) -> list[Result] | None:
-    """Return the results that `save` wrote for this key and number of networks, or None if the file is not that."""
+def tensor_digest(*tensors: torch.Tensor) -> str:
+    """Return the SHA-256 of tensors: types, shapes and values."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write(path: Path, key: str, content: Mapping[str, Any]) -> None:
+    """Write numbers, strings, tensors, and dicts and lists of them, to a file, whole or not at all."""
+    import torch
+
+    with replacing(path) as part:
+        torch.save({"key": key, "content": dict(content)}, part)
+
+
+def read(path: Path, key: str) -> dict[str, Any] | None:
+    """Return what `write` wrote for this key, or None if there is no such file, or another or a damaged one."""
+    import torch
+
     try:
-        content = json.loads(path.read_text("utf-8"))
-        results = [(entry["status"], entry["metrics"]) for entry in content["networks"]]
-        whole = content["key"] == key and len(results) == networks
-    except (OSError, ValueError, LookupError, TypeError):
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip():  # torch does not compare the checksums it writes
+                return None
+        found = torch.load(path, weights_only=True, map_location="cpu")
+        return dict(found["content"]) if found["key"] == key else None
+    except Exception:  # whatever unpickling foreign bytes may raise
         return None
-    return results if whole and all(_is_result(*result) for result in results) else None
-
-
-def _is_result(status: Any, metrics: Any) -> bool:
-    return (
-        isinstance(status, str)
-        and isinstance(metrics, Mapping)
-        and all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
-    )
-
-
-def save(path: Path, key: str, results: Sequence[Result]) -> None:
-    """Write results to a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    networks = [{"status": status, "metrics": metrics} for status, metrics in results]
-    try:
-        part.write_text(json.dumps({"key": key, "networks": networks}, allow_nan=False), "utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

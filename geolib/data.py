@@ -8,6 +8,7 @@ import struct
 import tomllib
 from dataclasses import dataclass, replace
 from importlib import resources
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,31 @@ class Dataset:
         mean = self.x_train.mean((0, 2, 3), keepdim=True)
         std = self.x_train.std((0, 2, 3), keepdim=True)
         return replace(self, x_train=(self.x_train - mean) / std, x_test=(self.x_test - mean) / std)
+
+    def reduced(self, points: int, *, seed: int) -> Dataset:
+        """Keep a random subset of the training points, in their order; the test part stays whole.
+
+        Parameters
+        ----------
+        points
+            Number of training points to keep, from one a class to all.
+        seed
+            Seed of the choice.
+
+        Raises
+        ------
+        ValueError
+            For a number outside that range.
+        """
+        most = len(self.x_train)
+        whole = isinstance(points, Integral) and not isinstance(points, bool)
+        if not (whole and self.classes <= points <= most):
+            raise ValueError(
+                f"a subset of {self.name} keeps a whole number of training points from {self.classes}, one a class, "
+                f"to {most}, all there are; got {points!r}"
+            )
+        kept = torch.randperm(most, generator=torch.Generator().manual_seed(seed))[:points].sort().values
+        return replace(self, x_train=self.x_train[kept], y_train=self.y_train[kept])
 
     def validation_split(self, fraction: float, *, seed: int) -> Dataset:
         """Hold out a share of the training part; the result's test part is that share, the real test part is gone.

@@ -15,6 +15,7 @@ from typing import Any
 
 from geolib.chapters import Chapter
 from geolib.execution import ChapterError, execute
+from geolib.files import replacing
 from geolib.provenance import grid_digest, page_digest, provenance
 from geolib.publishing import NUMBERS_KEY
 from geolib.results import notebook_path, numbers_path, variant_name
@@ -201,10 +202,5 @@ def _published(chapter: Chapter, notebook: Any) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
+    with replacing(path) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from geolib.data import Dataset
+from geolib.descent import Training, Watch, check_settings, descend
 from geolib.networks import PlainNet, ResNet
-from geolib.training import Training, accuracy, check_settings
 
 __all__ = ["train_together"]
 
@@ -25,6 +26,9 @@ def train_together(
     epochs: int,
     momentum: float = 0.9,
     batch_size: int = 32,
+    at: Collection[int] = (),
+    watches: Sequence[Watch] | None = None,
+    checkpoint: Path | None = None,
 ) -> list[Training]:
     """Train networks of equal shape in place, each as `train` would, a layer of all of them in one batched product.
 
@@ -39,9 +43,9 @@ def train_together(
         Of one class and one shape.
     dataset
         As for `train`. The points are common to all networks, their order is not.
-    weight_decays, seeds, learning_rates
-        One value a network, as for `train`.
-    epochs, momentum, batch_size
+    weight_decays, seeds, learning_rates, watches
+        One value a network, as for `train`. A network that diverged is not watched any more.
+    epochs, momentum, batch_size, at, checkpoint
         As for `train`, common to all networks.
 
     Returns
@@ -57,6 +61,8 @@ def train_together(
     shapes = {(type(net), tuple(p.shape for p in net.parameters())) for net in networks}
     if len(shapes) != 1:
         raise ValueError(f"networks train together if all have one class and one shape; got {len(shapes)} of them")
+    if watches is not None and len(watches) != len(networks):
+        raise ValueError(f"each of {len(networks)} networks needs its own watch; got {len(watches)}")
     if not len(networks) == len(weight_decays) == len(seeds) == len(learning_rates):
         raise ValueError(
             f"each of {len(networks)} networks needs its own settings; got {len(weight_decays)} weight decays, "
@@ -64,47 +70,28 @@ def train_together(
         )
     for decay, rate in zip(weight_decays, learning_rates, strict=True):
         check_settings(decay, rate, momentum, epochs, batch_size)
-    stack = _Stack(networks, torch.tensor(weight_decays), momentum)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    x, y = dataset.x_train.flatten(1), dataset.y_train
-    largest = torch.tensor(learning_rates, dtype=torch.float64)
-    step, steps, sums = 0, epochs * math.ceil(len(x) / batch_size), torch.zeros_like(largest)
-    losses: list[list[float]] = [[] for _ in networks]
-    running = set(range(len(networks)))
-    sum_of_rates = [0.0 for _ in networks]
-    for _ in range(epochs):
-        order = torch.stack([torch.randperm(len(x), generator=generator) for generator in generators])
-        total = torch.zeros(len(networks))
-        for batch in order.split(batch_size, dim=1):  # (networks, batch)
-            rates = largest * (1 + math.cos(math.pi * step / steps)) / 2
-            total += stack.descend(x, y, batch, rates.float()) * batch.shape[1]
-            step, sums = step + 1, sums + rates
-        for k in sorted(running):
-            losses[k].append(float(total[k]) / len(x))
-            sum_of_rates[k] = float(sums[k])
-            if not math.isfinite(losses[k][-1]):
-                stack.write(k, networks[k])
-                running.remove(k)
-        if not running:
-            break
-    for k in running:
-        stack.write(k, networks[k])
-    return [
-        Training(
-            losses=tuple(losses[k]),
-            train_accuracy=accuracy(network, dataset.x_train, y),
-            test_accuracy=accuracy(network, dataset.x_test, dataset.y_test),
-            sum_of_rates=sum_of_rates[k],
-            diverged=k not in running,
-        )
-        for k, network in enumerate(networks)
-    ]
+    return descend(
+        _Stack(networks, dataset, torch.tensor(weight_decays), momentum),
+        dataset,
+        {"weight_decays": list(weight_decays), "momentum": momentum},
+        seeds=seeds,
+        learning_rates=learning_rates,
+        epochs=epochs,
+        batch_size=batch_size,
+        at=at,
+        watches=watches,
+        checkpoint=checkpoint,
+    )
 
 
 class _Stack:
     """The networks' weights, and one step of all of them."""
 
-    def __init__(self, networks: Sequence[ResNet | PlainNet], decay: torch.Tensor, momentum: float) -> None:
+    def __init__(
+        self, networks: Sequence[ResNet | PlainNet], dataset: Dataset, decay: torch.Tensor, momentum: float
+    ) -> None:
+        self.networks, self.device = networks, torch.device("cpu")
+        self._x, self._y = dataset.x_train.flatten(1), dataset.y_train
         layers = [_linear_layers(network) for network in networks]
         self._layers = [_Layer(same_place, decay, momentum) for same_place in zip(*layers, strict=True)]
         self._stem, *blocks, self._head = self._layers
@@ -122,19 +109,17 @@ class _Stack:
             self._kept[batch] = tuple(map(torch.empty, sizes))
         return self._kept[batch]
 
-    def descend(self, x: torch.Tensor, y: torch.Tensor, batch: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
+    def descend(self, batch: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
         """Step down every network's gradient; return the losses before the step, shape (networks,).
 
         Parameters
         ----------
-        x, y
-            All training points (points, features) and labels (points,).
         batch
             Indices of each network's points, shape (networks, batch).
         rates
             Learning rates, shape (networks,).
         """
-        rates, labels = rates[:, None, None], y[batch].unsqueeze(2)
+        x, rates, labels = self._x, rates.float()[:, None, None], self._y[batch].unsqueeze(2)
         inputs, states, hidden, by_hidden, by_state = self._memory(batch.shape[1])
         torch.index_select(x, 0, batch.flatten(), out=inputs.view(-1, x.shape[1]))
         self._stem.map(inputs, out=states[0])
@@ -155,12 +140,22 @@ class _Stack:
         return losses
 
     @torch.no_grad()
-    def write(self, k: int, network: nn.Module) -> None:
-        """Copy the k-th weights into `network`."""
-        for layer, module in zip(self._layers, _linear_layers(network), strict=True):
+    def write(self, k: int) -> None:
+        """Copy the k-th weights into the k-th network."""
+        for layer, module in zip(self._layers, _linear_layers(self.networks[k]), strict=True):
             module.weight.copy_(layer.weight[k])
             if layer.bias is not None:
                 module.bias.copy_(layer.bias[k, 0])
+
+    def state(self) -> dict[str, Any]:
+        """Return weights and velocities."""
+        return {"layers": [layer.tensors() for layer in self._layers]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        for layer, kept in zip(self._layers, state["layers"], strict=True):
+            for tensor, value in zip(layer.tensors(), kept, strict=True):
+                tensor.copy_(value)
 
 
 def _linear_layers(network: nn.Module) -> list[nn.Linear]:
@@ -178,6 +173,11 @@ class _Layer:
             self.bias = torch.stack([layer.bias.detach() for layer in layers])[:, None]  # (networks, 1, out)
             self._bias_velocity = torch.zeros_like(self.bias)
         self._decay, self._momentum = decay[:, None, None], momentum
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return weights and velocities."""
+        matrices = [self.weight, self._velocity]
+        return matrices if self.bias is None else [*matrices, self.bias, self._bias_velocity]
 
     def map(
         self, x: torch.Tensor, *, out: torch.Tensor, plus: torch.Tensor | None = None, times: float = 0.0

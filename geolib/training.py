@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from geolib.data import Dataset
+from geolib.descent import Training, Watch, accuracy, check_settings, descend, device_of
 
-__all__ = ["Training", "accuracy", "check_settings", "train"]
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a training run ended with.
-
-    Attributes
-    ----------
-    losses
-        Mean cross-entropy of each epoch's batches, in nats, without the weight-decay term; shorter than the number of
-        epochs if the run diverged.
-    train_accuracy, test_accuracy
-        Share of points classified correctly after the last epoch, in [0, 1].
-    sum_of_rates
-        Sum of the learning rates of the steps taken, by which weight decay acts.
-    diverged
-        Whether the loss stopped being finite, which ends the run at that epoch.
-    """
-
-    losses: tuple[float, ...]
-    train_accuracy: float
-    test_accuracy: float
-    sum_of_rates: float
-    diverged: bool
+__all__ = ["Training", "accuracy", "train"]
 
 
 def train(
@@ -47,6 +25,10 @@ def train(
     learning_rate: float = 0.003,
     momentum: float = 0.9,
     batch_size: int = 32,
+    decay_gains: bool = False,
+    at: Collection[int] = (),
+    watch: Watch | None = None,
+    checkpoint: Path | None = None,
 ) -> Training:
     r"""Train `network` in place by stochastic gradient descent with momentum and weight decay.
 
@@ -54,9 +36,10 @@ def train(
 
     .. math:: \frac1m \sum_i \ell(f(x_i), y_i) + \frac\gamma2 \sum_j \lVert W_j \rVert_F^2
 
-    with the cross-entropy :math:`\ell` and the sum over all weight matrices and kernels, not over biases and norm
-    gains (parameters with fewer than two axes). The decay is part of the gradient, so it passes through the momentum.
-    The learning rate falls from `learning_rate` to zero along a half cosine over the steps of the whole run.
+    with the cross-entropy :math:`\ell` and the sum over all weight matrices and kernels, not over biases and, unless
+    `decay_gains`, not over the gains of norms. The decay is part of the gradient, so it passes through the momentum.
+    The learning rate falls from `learning_rate` to zero along a half cosine over the steps of the whole run. It trains
+    where the network lies, on the CPU or a GPU.
 
     Parameters
     ----------
@@ -72,59 +55,81 @@ def train(
         Seed of the order of the points; initialisation is the network's own.
     learning_rate, momentum, batch_size
         Of the optimiser; the last batch of an epoch may be smaller.
+    decay_gains
+        Whether the gains of batch, layer, group and instance norms decay too; their biases never do.
+    at
+        Epochs, 0 (before the first step) to `epochs`, after which `watch` is called, unless the run diverged.
+    watch
+        ``watch(network, run)`` gets the network as it then is, not to be changed, and the run as if it ended there.
+        What it returns, made of numbers, strings, tensors, dicts and lists, comes back as ``watched[epoch]``.
+    checkpoint
+        File for the state of the running training, written every half minute; a training that finds it continues there
+        and ends with the same bits as one that was never stopped. A file that is damaged or belongs to another network,
+        data set, setting or version of geolib is ignored; what `watch` does is not compared. Whoever gave the file
+        removes it.
+
+    Raises
+    ------
+    ValueError
+        Before anything trains, for a setting that no run can have or an epoch of `at` that the run does not reach.
     """
     check_settings(weight_decay, learning_rate, momentum, epochs, batch_size)
-    x, y = dataset.x_train, dataset.y_train
-    decayed = [p for p in network.parameters() if p.ndim >= 2]
-    others = [p for p in network.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.SGD([g for g in groups if g["params"]], lr=learning_rate, momentum=momentum)
-    steps = epochs * math.ceil(len(x) / batch_size)
-    step, sum_of_rates = 0, 0.0
-    generator = torch.Generator().manual_seed(seed)
-    losses: list[float] = []
+    learner = _Single(network, dataset, weight_decay, momentum, decay_gains)
+    settings = {"weight_decay": weight_decay, "momentum": momentum, "decay_gains": decay_gains}
     network.train()
-    for _ in range(epochs):
-        total = torch.zeros(())
-        for batch in torch.randperm(len(x), generator=generator).split(batch_size):
-            loss = nn.functional.cross_entropy(network(x[batch]), y[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            rate = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
-            step, sum_of_rates = step + 1, sum_of_rates + rate
-            total += loss.detach() * len(batch)
-        losses.append(float(total) / len(x))
-        if not math.isfinite(losses[-1]):
-            break
-    return Training(
-        losses=tuple(losses),
-        train_accuracy=accuracy(network, x, y),
-        test_accuracy=accuracy(network, dataset.x_test, dataset.y_test),
-        sum_of_rates=sum_of_rates,
-        diverged=not all(map(math.isfinite, losses)),
-    )
+    (run,) = descend(
+        learner, dataset, settings, seeds=[seed], learning_rates=[learning_rate], epochs=epochs, batch_size=batch_size,
+        at=at, watches=[watch] if watch else None, checkpoint=checkpoint,
+    )  # fmt: skip
+    return run
 
 
-def accuracy(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
-    """Return the share of points whose largest class score is that of their label, in [0, 1]."""
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
-        labels = torch.cat([network(part).argmax(1) for part in x.split(4096)])
-    network.train(was_training)
-    return float((labels == y).double().mean())
+class _Single:
+    """One network and its optimiser."""
+
+    def __init__(
+        self, network: nn.Module, dataset: Dataset, weight_decay: float, momentum: float, decay_gains: bool
+    ) -> None:
+        self.networks, self.device = (network,), device_of(network)
+        self._x, self._y = dataset.x_train.to(self.device), dataset.y_train.to(self.device)
+        decayed, others = _split(network, decay_gains)
+        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+        # The rate is set before each step.
+        self._optimiser = torch.optim.SGD([group for group in groups if group["params"]], lr=0.0, momentum=momentum)
+
+    def descend(self, batch: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
+        """Take one step on the points of index `batch`, shape (1, batch); return the loss before it."""
+        points = batch[0].to(self.device)
+        loss = nn.functional.cross_entropy(self.networks[0](self._x[points]), self._y[points])
+        self._optimiser.zero_grad()
+        loss.backward()
+        for group in self._optimiser.param_groups:
+            group["lr"] = float(rates[0])
+        self._optimiser.step()
+        return loss.detach()[None]
+
+    def write(self, k: int) -> None:
+        """Do nothing: the network itself takes the steps."""
+
+    def state(self) -> dict[str, Any]:
+        """Return weights, buffers and velocities."""
+        return {"network": self.networks[0].state_dict(), "optimiser": self._optimiser.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        self.networks[0].load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
 
 
-def check_settings(weight_decay: float, learning_rate: float, momentum: float, epochs: int, batch_size: int) -> None:
-    """Raise a ValueError that says why if no run can have these settings."""
-    if not (math.isfinite(weight_decay) and weight_decay >= 0):
-        raise ValueError(f"weight_decay multiplies a penalty and must be finite and >= 0; got {weight_decay}")
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise ValueError(f"learning_rate must be finite and > 0; got {learning_rate}")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must lie in [0, 1), else past gradients never fade; got {momentum}")
-    if epochs < 0 or batch_size < 1:
-        raise ValueError(f"a run needs at least 0 epochs and 1 point a batch; got {epochs=}, {batch_size=}")
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def _split(network: nn.Module, decay_gains: bool) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the parameters that decay and the others."""
+    norms = [module for module in network.modules() if isinstance(module, _NORMS)]
+    within = {id(p) for norm in norms for p in norm.parameters()}  # a layer norm over an image has three axes
+    gains = {id(norm.weight) for norm in norms} if decay_gains else set()
+    decays = {id(p) for p in network.parameters() if (p.ndim >= 2 and id(p) not in within) or id(p) in gains}
+    return [p for p in network.parameters() if id(p) in decays], [
+        p for p in network.parameters() if id(p) not in decays
+    ]
