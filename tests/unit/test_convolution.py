@@ -268,6 +268,8 @@ def test_displacement_of_a_known_map_and_its_refusal():
     assert geolib.displacement(torch.tensor(x), -torch.tensor(x)) == pytest.approx((16 + 16 + 32) / 4 / 2)
     with pytest.raises(ValueError, match="equal size"):
         geolib.displacement(x, x[:3])
+    with pytest.raises(ValueError, match="spread of the points, which is 0 for these 4"):
+        geolib.displacement(np.ones((4, 2)), x)
 
 
 def test_scores_of_tracks_are_the_mean_over_stages_and_each_stage():
