@@ -11,9 +11,6 @@ from .data import load_dataset as load_dataset
 from .networks import PlainNet as PlainNet
 from .networks import ResNet as ResNet
 from .publishing import publish_numbers as publish_numbers
-from .records import best_settings as best_settings
-from .records import records as records
-from .records import validation_records as validation_records
 from .results import recorded as recorded
 from .scores import TransportScore as TransportScore
 from .scores import displacement as displacement
@@ -28,6 +25,9 @@ from .statistics import student_t_interval as student_t_interval
 from .streaming import TrackStatistics as TrackStatistics
 from .streaming import track_statistics as track_statistics
 from .sweeping import sweep as sweep
+from .tables import best_settings as best_settings
+from .tables import records as records
+from .tables import validation_records as validation_records
 from .tracks import Tracks as Tracks
 from .tracks import record as record
 from .training import Training as Training

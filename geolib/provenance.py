@@ -86,10 +86,11 @@ def _processor() -> str:
 def source_digest(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
     """Return the SHA-256 of all that decides a chapter's numbers.
 
-    That is its parameters, its cells down to the one that publishes, the part of geolib which they use, the files that
-    the chapter reads, and the lock file; neither its text nor what only draws.
+    That is its parameters, its cells down to the one that publishes, the part of geolib and those of its inputs that
+    these cells name, and the lock file; neither its text nor what only draws.
     """
-    inputs = [chapter.root / name for name in ("requirements.lock", *chapter.inputs)]
+    named = [name for name in chapter.inputs if any(Path(name).name in cell for cell in chapter.computing)]
+    inputs = [chapter.root / name for name in ("requirements.lock", *named)]
     used = library_digest(names_used(chapter.computing))
     return _digest(parameters, chapter.computing, used, digest_files(inputs))
 
@@ -98,6 +99,7 @@ def page_digest(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> 
     """Return the SHA-256 of all that decides the outputs of a chapter's cells: its numbers, and what draws them."""
     own = numbers_path(chapter, scale, variant_name(chapter, scale, parameters))
     drawn = [path for path in recorded_paths(chapter) if path != own and "recorded" in names_used(chapter.code)]
+    drawn += [chapter.root / name for name in chapter.inputs]
     library = sorted(Path(__file__).parent.glob("*.py*"))
     return _digest(source_digest(chapter, parameters), chapter.code, digest_files([*drawn, *library]))
 

@@ -85,10 +85,20 @@ def recorded(name: str, *, but: str = "") -> list[Recorded]:
         Of the chapter, in the book at or above the current folder.
     but
         A data set whose results are left out: that of the page itself.
+
+    Returns
+    -------
+    list of Recorded
+        Without results of a chapter that had other parameters then: it knows nothing of how they are drawn.
     """
     chapter = find_chapter(book_root(Path.cwd()), name)
     contents = [json.loads(path.read_text("utf-8")) for path in recorded_paths(chapter)]
-    return [_recorded(chapter, content) for content in contents if content["numbers"]["parameters"]["dataset"] != but]
+    return [
+        _recorded(chapter, content)
+        for content in contents
+        for parameters in [content["numbers"]["parameters"]]
+        if parameters.keys() == chapter.schemas.keys() and parameters["dataset"] != but
+    ]
 
 
 def _recorded(chapter: Chapter, content: Mapping[str, Any]) -> Recorded:

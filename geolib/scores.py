@@ -95,6 +95,30 @@ def line_shape_null(layers: int, dim: int, *, kind: str = "walk", draws: int = 2
     return line_shape_score(normal.cumsum(0) if kind == "walk" else normal)
 
 
+def displacement(start: Any, end: Any) -> float:
+    r"""Return how far a map moves its points, in units of their spread.
+
+    .. math:: \frac{\mathbb E |f(x) - x|^2}{\mathrm{tr}\,\mathrm{Cov}(x)}
+
+    with the mean and the covariance over the given points. As it goes to zero, OTS and cost ratio go to 1 for any map.
+
+    Parameters
+    ----------
+    start, end
+        Points x and their images f(x), both of shape (m, dim), arrays or tensors.
+
+    Raises
+    ------
+    ValueError
+        For a wrong shape, values that are not finite, or points that have no spread.
+    """
+    x, y = as_clouds(start, end, same_size=True)
+    spread = mean_square(x - x.mean(0))
+    if not spread > 0:
+        raise ValueError(f"a displacement is measured by the spread of the points, which is 0 for these {len(x)}")
+    return mean_square(y - x) / spread
+
+
 @dataclass(frozen=True)
 class TransportScore:
     """How close a map's pairing is to optimal transport (OTS).
@@ -149,27 +173,6 @@ def optimal_transport_score(x: Any, y: Any) -> TransportScore:
     return TransportScore(lower, lower, upper, ratio, optimal.certified, optimal.gap, fewest)
 
 
-def displacement(start: Any, end: Any) -> float:
-    r"""Return how far a map f moves points, against their spread.
-
-    .. math:: \frac{E|f(x) - x|^2}{\operatorname{tr} \operatorname{Cov}(x)}
-
-    It does not depend on the unit; every score of a map tends to the best one as it tends to 0.
-
-    Parameters
-    ----------
-    start, end
-        The points x and f(x), in the same order, shape (points, dim).
-
-    Raises
-    ------
-    ValueError
-        For clouds of different shapes or values that are not finite.
-    """
-    x, y = as_clouds(start, end, same_size=True)
-    return float((y - x).square().sum(1).mean() / x.var(0, correction=0).sum())
-
-
 def track_scores(tracks: Tracks) -> dict[str, float]:
     """Return the scores of a network by its tracks, by name.
 
@@ -187,6 +190,11 @@ def track_scores(tracks: Tracks) -> dict[str, float]:
 
         For tracks of several stages, each of these is the mean over the stages, followed by the stages' own, named
         ``lss_stage1``, counted from 1, and so on.
+
+    Raises
+    ------
+    ValueError
+        If the first points of a stage have no spread.
     """
     stages = [_stage_scores(stage) for stage in tracks.stages]
     if len(stages) == 1:

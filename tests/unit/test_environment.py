@@ -1,12 +1,15 @@
 """pyproject.toml, requirements.lock and environment.yml describe one environment: the one that runs."""
 
 import importlib.metadata
+import inspect
 import re
 import tomllib
 
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import geolib
 
 
 def pins(root) -> dict[str, Requirement]:
@@ -75,6 +78,12 @@ def test_versions_agree_across_files(root):
     citation = yaml.safe_load((root / "CITATION.cff").read_text("utf-8"))
     assert citation["version"] == version == importlib.metadata.version("geolib")
     assert citation["authors"] == [{"name": "geolib developers"}]
+
+
+def test_no_public_name_hides_a_module(root):
+    """With a name like a module's, lazy loading gives `geolib` a class that no worker process can be sent."""
+    public = {name for name in geolib.__all__ if not inspect.ismodule(getattr(geolib, name))}
+    assert not public & {path.stem for path in (root / "geolib").glob("*.py")}
 
 
 def test_every_bibliography_key_that_is_cited_exists(root):

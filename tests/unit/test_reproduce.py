@@ -17,7 +17,7 @@ from geolib import book as book_module
 from geolib import reproduce
 from geolib.__main__ import main
 from geolib.chapters import find_chapter, resolve_parameters
-from geolib.provenance import commit, source_digest
+from geolib.provenance import commit, page_digest, source_digest
 from geolib.publishing import publish_numbers
 from geolib.results import notebook_path
 
@@ -330,14 +330,23 @@ def test_a_warning_of_the_renderer_is_an_error_each_time(book, capsys, attempt):
 def test_a_file_that_a_chapter_reads_makes_it_stale(book):
     path = book / "book/part/small.md"
     path.write_text(path.read_text("utf-8").replace("geolib:\n", "geolib:\n  inputs: [measured/times.json]\n"), "utf-8")
-    chapter = find_chapter(book, "part/small")
-    assert chapter.inputs == ("measured/times.json",)
-    digests = [source_digest(chapter, {})]
-    (book / "measured").mkdir()
-    for text in ("1", "2"):
-        (book / "measured/times.json").write_text(text, "utf-8")
-        digests.append(source_digest(chapter, {}))
-    assert len(set(digests)) == 3
+
+    def digests(cell: str):
+        write = path.read_text("utf-8")
+        path.write_text(write.replace("import geolib\n", f"import geolib\n{cell}\n"), "utf-8")
+        chapter = find_chapter(book, "part/small")
+        assert chapter.inputs == ("measured/times.json",)
+        (book / "measured").mkdir(exist_ok=True)
+        for text in ("1", "2"):
+            (book / "measured/times.json").write_text(text, "utf-8")
+            yield source_digest(chapter, {}), page_digest(chapter, "laptop", chapter.defaults)
+
+    first, second = digests("# reads nothing")
+    assert first[0] == second[0]  # what no computing cell names decides no number
+    assert first[1] != second[1]
+    first, second = digests("open('../../measured/times.json')")
+    assert first[0] != second[0]
+    assert first[1] != second[1]
 
 
 def test_a_broken_chapter_is_a_usage_error_of_the_book(book, capsys):

@@ -55,9 +55,9 @@ def test_one_row_a_network_and_metric_in_the_order_of_the_configs(table):
     networks = table.drop_duplicates(list(CONFIGS[0]))
     assert networks[list(CONFIGS[0])].to_dict("records") == CONFIGS
     assert set(table["status"]) == {"trained"}
-    first = table["metric"][:9].tolist()
+    first = table["metric"][:10].tolist()
     assert first[:4] == ["epochs", "train_accuracy", "test_accuracy", "sum_of_rates"]
-    assert first[4:] == ["lss", "ots", "ots_upper", "cost_ratio", "displacement"]
+    assert first[4:] == ["lss", "lss_median", "ots", "ots_upper", "cost_ratio", "displacement"]
     assert table["metric"].tolist() == first * len(CONFIGS)
     assert np.isfinite(table["value"]).all()
 
@@ -191,7 +191,7 @@ def test_validation_takes_the_place_of_the_test_points():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"wieght": 1}, "config 1 has the unknown key 'wieght'; choose from kind, seed, width"),
+        ({"wieght": 1}, "config 1 has the unknown key 'wieght'; choose from kind, seed, form, width"),
         ({"kind": "conv"}, "config 1: kind must be 'resnet' or 'plain'; got 'conv'"),
         ({"kind": ["plain"]}, "kind must be"),
         ({"seed": -1}, "seed must be a whole number from 0"),
