@@ -182,3 +182,24 @@ def test_every_source_is_complete():
         assert all(mirror.endswith("/") for mirror in source.mirrors)
         assert all(len(digest) == 64 for digest in source.content.values())
         assert all(len(digest) == 32 for digest in source.archives.values())
+
+
+def test_a_reduced_set_is_a_random_part_in_order_with_the_test_points_whole():
+    digits = geolib.load_dataset("digits")
+    few = digits.reduced(200, seed=3)
+    assert (len(few.x_train), len(few.y_train)) == (200, 200)
+    assert few.x_test is digits.x_test
+    assert few.y_test is digits.y_test
+    places = {point.numpy().tobytes(): place for place, point in enumerate(digits.x_train)}
+    kept = [places[point.numpy().tobytes()] for point in few.x_train]
+    assert kept == sorted(kept) != list(range(200))
+    assert torch.equal(few.y_train, digits.y_train[kept])
+    assert torch.equal(few.x_train, digits.reduced(200, seed=3).x_train)
+    assert not torch.equal(few.x_train, digits.reduced(200, seed=4).x_train)
+    assert torch.equal(digits.reduced(1297, seed=3).x_train, digits.x_train)
+
+
+@pytest.mark.parametrize("points", [0, 9, 1298, 50.0, True])
+def test_reduced_refuses(points):
+    with pytest.raises(ValueError, match=f"from 10, one a class, to 1297, all there are; got {points}"):
+        geolib.load_dataset("digits").reduced(points, seed=0)

@@ -1,7 +1,6 @@
 """Sweeps: one table, whatever runs them, stops them or goes wrong in a network."""
 
 import functools
-import json
 import math
 import os
 import re
@@ -356,6 +355,8 @@ def test_what_decides_a_result_decides_whether_it_is_taken_up(kept):
     factor = 1.0
     assert once(CONFIGS[:10], measure, kept)[0] == 0
     assert once(CONFIGS[:10], measure, kept, points=400)[0] == 10
+    assert once(CONFIGS[:10], measure, kept, limit_train=1000)[0] == 10
+    assert once(CONFIGS[:10], measure, kept, at=(0,))[0] == 20
     assert once(CONFIGS[:9], measure, kept)[0] == 9  # other groups
     assert once(CONFIGS[:10], lambda *_: {"scaled": 0}, kept)[0] == 10
 
@@ -384,31 +385,110 @@ def test_what_cannot_be_told_apart_is_never_taken_up():
     assert identity(lambda *_: {"a": lock}) != identity(lambda *_: {"a": lock})
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: text[: len(text) // 2],
-        lambda text: "",
-        lambda text: "[]",
-        lambda text: text.replace('"key": "', '"key": "0'),
-        lambda text: text.replace('"epochs": 1.0', '"epochs": NaN', 1),
-        lambda text: text.replace('"epochs": 1.0', '"epochs": "1"', 1),
-        lambda text: json.dumps(json.loads(text) | {"networks": json.loads(text)["networks"][:-1]}),
-    ],
-)
+def cut(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def no_pickle(path):
+    path.write_text("[]")
+
+
+def other_key(path):
+    torch.save(torch.load(path, weights_only=True) | {"key": "0"}, path)
+
+
+def old_format(path):
+    torch.save(["key"], path)
+
+
+@pytest.mark.parametrize("damage", [cut, no_pickle, other_key, old_format])
 def test_a_damaged_file_is_redone(kept, damage):
     def measure(network, data, config):
         return {"norm": network.head.weight.detach().norm()}
 
     _, first = once(CONFIGS[:10], measure, kept)
-    one, two = sorted(kept.glob("*.json"))
-    one.write_text(damage(one.read_text()))
-    (kept / "foreign.json").write_text("{}")
+    one, two = sorted(kept.glob("*.pt"))
+    damage(one)
+    (kept / "foreign.pt").write_text("{}")
     (kept / "foreign").mkdir()
     count, again = once(CONFIGS[:10], measure, kept)
     assert count == 5
     pd.testing.assert_frame_equal(first, again, check_exact=True)
-    assert {path.name for path in kept.iterdir()} == {one.name, two.name, "foreign.json", "foreign"}
+    assert {path.name for path in kept.iterdir()} == {one.name, two.name, "foreign.pt", "foreign"}
+
+
+def weights(network, data, config):
+    return {"head": network.head.weight, "norm": network.head.weight.detach().double().norm(), "rows": np.arange(3)}
+
+
+def test_epochs_on_the_way_are_what_separate_measurements_of_the_same_training_give():
+    """At 0 the untrained network, at the end the one that nobody watched."""
+    own = {"kind": "resnet", "width": 8, "blocks": 2, "weight_decay": 0.01}
+    watched = geolib.sweep([{**own, "seed": seed, "epochs": 2} for seed in (0, 1)], "digits", at=(0, 1, 2), jobs=1)
+    assert list(watched) == [*own, "seed", "epochs", "epoch", "status", "metric", "value"]
+    assert watched["epoch"].drop_duplicates().tolist() == [0, 1, 2]
+    for epochs in (0, 2):
+        alone = geolib.sweep([{**own, "seed": seed, "epochs": epochs} for seed in (0, 1)], "digits", jobs=1)
+        for seed in (0, 1):
+            assert values(watched, seed=seed, epoch=epochs) == values(alone, seed=seed)
+    steps = 2 * 41
+    half = sum(0.0015 * (1 + math.cos(math.pi * step / steps)) for step in range(41))
+    assert values(watched, seed=1, epoch=1)["sum_of_rates"] == pytest.approx(half)
+    assert values(watched, seed=1, epoch=1)["epochs"] == 1
+
+
+def test_a_diverged_network_has_no_rows_for_epochs_it_did_not_reach():
+    storm = {"kind": "resnet", "seed": 2, "learning_rate": 1e8, **SMALL, "epochs": 3}
+    found = geolib.sweep([storm], "digits", at=(0, 2), jobs=1)
+    assert found.drop_duplicates("epoch")[["epoch", "status"]].to_numpy().tolist() == [[0, "trained"], [3, "diverged"]]
+
+
+def test_arrays_come_back_also_from_files(kept):
+    configs = CONFIGS[:2]
+    first = geolib.sweep(configs, "digits", measure=weights, at=(0,), jobs=1, checkpoints=kept)
+    again = geolib.sweep(configs, "digits", measure=weights, at=(0,), jobs=1, checkpoints=kept)
+    assert list(first)[-3:] == ["metric", "value", "array"]
+    for table in (first, again):
+        rows = table[table["metric"] == "head"]
+        assert rows["value"].isna().all()
+        norms = table.loc[table["metric"] == "norm", "value"]
+        assert [np.linalg.norm(np.float64(array)) for array in rows["array"]] == pytest.approx(norms.tolist())
+        assert all(array.shape == (10, 8) for array in rows["array"])
+        assert all(array.tolist() == [0, 1, 2] for array in table.loc[table["metric"] == "rows", "array"])
+        assert table.loc[table["metric"] == "norm", "array"].isna().all()
+    pd.testing.assert_frame_equal(first.drop(columns="array"), again.drop(columns="array"), check_exact=True)
+    for path in kept.iterdir():
+        torch.load(path, weights_only=True)
+
+
+def test_a_limit_keeps_one_subset_for_all_and_the_test_points_whole():
+    def measure(network, data, config):
+        return {"train": data.x_train.sum((1, 2, 3)), "test": len(data.x_test), "mean": data.x_train.double().mean()}
+
+    found = geolib.sweep(CONFIGS[:3], "digits", measure=measure, limit_train=100, jobs=1)
+    kept = geolib.load_dataset("digits").reduced(100, seed=0).standardized()
+    arrays = found.loc[found["metric"] == "train", "array"]
+    assert len(arrays) == 3
+    assert all(np.array_equal(array, kept.x_train.sum((1, 2, 3))) for array in arrays)
+    assert set(found.loc[found["metric"] == "test", "value"]) == {500}
+    assert found.loc[found["metric"] == "mean", "value"].to_numpy() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"at": (0, 2)}, "whole numbers from 0 .* to 1, when the run ends; got 2"),
+        ({"at": (-1,)}, "got -1"),
+        ({"at": (0.5,)}, "got 0.5"),
+        ({"at": 1}, "at lists the epochs to measure after; got 1"),
+        ({"limit_train": 9}, "from 10, one a class, to 1297, all there are; got 9"),
+        ({"limit_train": 1298}, "got 1298"),
+        ({"limit_train": 100.0}, "a whole number of training points"),
+    ],
+)
+def test_refuses_epochs_and_limits_before_anything_trains(how, message):
+    with pytest.raises(ValueError, match=message):
+        geolib.sweep(CONFIGS[:1], "digits", jobs=1, measure=lambda *_: {"a": 1 / 0}, **how)
 
 
 def test_the_folder_comes_from_the_environment(kept, monkeypatch):

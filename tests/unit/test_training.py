@@ -123,3 +123,21 @@ def test_accuracy_is_measured_in_evaluation_mode_and_in_batches():
 def test_refuses(tiny, setting, message):
     with pytest.raises(ValueError, match=message):
         geolib.train(linear(), tiny, **({"weight_decay": 0, "epochs": 1, "seed": 0} | setting))
+
+
+@pytest.mark.parametrize("decay_gains", [False, True])
+def test_gains_decay_if_asked_and_the_biases_of_norms_never(tiny, decay_gains):
+    """At a zero gradient only decay moves a weight: w - rate * decay * w in one step."""
+    norms = [nn.GroupNorm(1, 1), nn.LayerNorm((1, 2, 2)), nn.BatchNorm2d(1)]
+    head = nn.Linear(4, 2)
+    network = nn.Sequential(*norms, nn.Flatten(), head)
+    with torch.no_grad():
+        head.weight.zero_()  # so no gradient reaches the norms
+        for norm in norms:
+            norm.bias.fill_(0.5)
+    geolib.train(
+        network, tiny, weight_decay=0.1, epochs=1, seed=0, learning_rate=0.2, batch_size=30, decay_gains=decay_gains
+    )
+    for norm in norms:
+        torch.testing.assert_close(norm.weight, torch.full_like(norm.weight, 1 - 0.02 * decay_gains))
+        assert (norm.bias == 0.5).all()
