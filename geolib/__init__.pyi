@@ -1,4 +1,5 @@
 from . import plotting as plotting
+from . import track_plots as track_plots
 from .claims import direction as direction
 from .claims import paired_verdict as paired_verdict
 from .claims import published as published
@@ -10,6 +11,12 @@ from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
 from .networks import PlainNet as PlainNet
 from .networks import ResNet as ResNet
+from .player import track_player as track_player
+from .projection import Projection as Projection
+from .projection import balanced_choice as balanced_choice
+from .projection import pack_tracks as pack_tracks
+from .projection import random_walk_like as random_walk_like
+from .projection import unpack_tracks as unpack_tracks
 from .publishing import publish_numbers as publish_numbers
 from .results import recorded as recorded
 from .scores import TransportScore as TransportScore

@@ -168,6 +168,19 @@ def test_laptop_scale_is_the_chapters_defaults(root):
         assert resolve_parameters(chapter, "laptop", {}) == dict(chapter.defaults)
 
 
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+@pytest.mark.parametrize("name", ["figures/tracks", "figures/training"])
+def test_tracks_are_trained_as_the_comparison_chose_by_validation(root, scale, name):
+    source = root / "results" / scale / "figures/resnet_vs_plain.json"
+    comparison = json.loads(source.read_text("utf-8"))["numbers"]
+    parameters = resolve_parameters(find_chapter(root, name), scale, {})
+    for kind, chosen in comparison["chosen"].items():
+        for setting in ("learning_rate", "gain"):
+            assert parameters[f"{kind}_{setting}"] == chosen[setting]
+    for shared in ("dataset", "width", "blocks", "batch_size"):
+        assert parameters[shared] == comparison["parameters"][shared]
+
+
 def test_chapters_use_public_names_only(root):
     import geolib
 
@@ -195,7 +208,7 @@ def test_help_loads_neither_torch_nor_pot(root):
 def test_python_dash_m_is_the_same_command(root):
     done = subprocess.run([sys.executable, "-m", "geolib", "run", "nothing"], cwd=root, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "geolib: unknown chapter 'nothing'; allowed: index, figures/resnet_vs_plain" in done.stderr
+    assert "geolib: unknown chapter 'nothing'; allowed: index, figures/tracks, figures/training, " in done.stderr
 
 
 def test_importing_geolib_alone_is_light_and_every_public_name_resolves():
