@@ -1,9 +1,6 @@
 from . import plotting as plotting
 from . import track_plots as track_plots
-from .claims import direction as direction
-from .claims import paired_verdict as paired_verdict
 from .claims import published as published
-from .claims import verdict as verdict
 from .convolution import ConvPlainNet as ConvPlainNet
 from .convolution import ConvResNet as ConvResNet
 from .data import DataError as DataError
@@ -26,8 +23,11 @@ from .scores import line_shape_null as line_shape_null
 from .scores import line_shape_score as line_shape_score
 from .scores import optimal_transport_score as optimal_transport_score
 from .scores import track_scores as track_scores
+from .sensitivity import shift_ranges as shift_ranges
+from .sensitivity import shifts as shifts
 from .statistics import Interval as Interval
 from .statistics import format_interval as format_interval
+from .statistics import rank_correlations as rank_correlations
 from .statistics import student_t_interval as student_t_interval
 from .streaming import TrackStatistics as TrackStatistics
 from .streaming import track_statistics as track_statistics
@@ -41,3 +41,6 @@ from .training import Training as Training
 from .training import train as train
 from .transport import displacement_interpolation as displacement_interpolation
 from .transport import wasserstein2 as wasserstein2
+from .verdicts import direction as direction
+from .verdicts import paired_verdict as paired_verdict
+from .verdicts import verdict as verdict

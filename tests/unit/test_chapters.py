@@ -1,6 +1,7 @@
 """Every way to ask for the wrong thing is refused in one sentence before anything runs."""
 
 import ast
+import json
 import subprocess
 import sys
 
