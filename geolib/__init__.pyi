@@ -25,6 +25,7 @@ from .scores import optimal_transport_score as optimal_transport_score
 from .scores import track_scores as track_scores
 from .sensitivity import shift_ranges as shift_ranges
 from .sensitivity import shifts as shifts
+from .statements import verdict_table as verdict_table
 from .statistics import Interval as Interval
 from .statistics import format_interval as format_interval
 from .statistics import rank_correlations as rank_correlations
