@@ -6,6 +6,9 @@ from .claims import verdict as verdict
 from .data import DataError as DataError
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
+from .ledger import ledger_table as ledger_table
+from .ledger_views import show_ledger as show_ledger
+from .ledger_views import show_ledger_summary as show_ledger_summary
 from .networks import PlainNet as PlainNet
 from .networks import ResNet as ResNet
 from .reproduce import publish_numbers as publish_numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ __all__ = [
     "pages",
     "parse_assignment",
     "resolve_parameters",
+    "scale_digest",
 ]
 
 _TYPES: dict[str, dict[str, Any]] = {
@@ -196,6 +198,11 @@ def scale_entry(chapter: Chapter, scale: str) -> dict[str, Any]:
     if scale not in known:
         raise UsageError(f"unknown scale {scale!r}{_suggest(scale, known)}")
     return dict((yaml.safe_load((folder / f"{scale}.yml").read_text("utf-8")) or {}).get(chapter.name, {}))
+
+
+def scale_digest(chapter: Chapter, scale: str) -> str:
+    """Return the SHA-256 of what the scale file says about a chapter: the grid of its runs."""
+    return hashlib.sha256(json.dumps(scale_entry(chapter, scale), sort_keys=True).encode()).hexdigest()
 
 
 def _check_known(chapter: Chapter, parameter: str, place: str) -> None:

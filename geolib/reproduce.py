@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geolib.chapters import Chapter, scale_entry
+from geolib.chapters import Chapter, scale_digest
 from geolib.execution import ChapterError, execute
 from geolib.provenance import provenance, source_digest
 
@@ -156,10 +155,9 @@ def run_chapter(
         made |= {"wall_seconds": round(seconds, 1), "resumed": resumed}
         path = None
         if published is not None:
-            grid = json.dumps(scale_entry(chapter, scale), sort_keys=True).encode()
             head = {
                 "chapter": chapter.name, "scale": scale, "parameters": dict(parameters),
-                "scale_sha256": hashlib.sha256(grid).hexdigest(),
+                "scale_sha256": scale_digest(chapter, scale),
             }  # fmt: skip
             path = _numbers_path(chapter, scale, variant)
             _write_json(path, {"numbers": published["numbers"] | head, "provenance": made})
