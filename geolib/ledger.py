@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from geolib.chapters import book_root, chapter_names
 from geolib.claims import read_claims
 from geolib.evidence import Evidence, Result, Silence, read_result, result_paths
-from geolib.rules import Finding, combine, judge
+from geolib.rules import Finding, combine, condition_words, judge
 from geolib.statistics import Interval, student_t_interval
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def ledger_table() -> pd.DataFrame:
     """
     import pandas as pd
 
-    return pd.DataFrame(ledger_rows(book_root(Path.cwd()))).astype(object)
+    return pd.DataFrame(ledger_rows(book_root(Path.cwd())), dtype=object)  # None stays None, no NaN
 
 
 def write_ledger(root: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -92,15 +92,16 @@ def _statement_rows(
             "; ".join(filter(None, (finding.heading for finding in findings))),
         )  # fmt: skip
         conditions = [
-            {**_condition_name(condition), "verdict": finding.verdict, "why": finding.why, **_ours(finding.interval)}
+            {
+                "rule": condition["rule"],
+                "what": condition_words(condition),
+                "verdict": finding.verdict,
+                "why": finding.why,
+                **_ours(finding.interval),
+            }
             for condition, finding in zip(row["conditions"], findings, strict=True)
         ]
         yield _row(head, row["metric"], {**setting, "network": here.network}, defaults, summary, result, conditions)
-
-
-def _condition_name(condition: Mapping[str, Any]) -> dict[str, Any]:
-    network = ", ".join(f"{name} {value}" for name, value in condition.get("network", {}).items())
-    return {"rule": condition["rule"], "metric": condition["metric"], "network": network}
 
 
 def _split(evidence: Evidence, field: str | None) -> list[dict[str, Any]]:

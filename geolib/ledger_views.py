@@ -24,7 +24,7 @@ _SHARES = (0.18, 0.22, 0.13, 0.17, 0.14, 0.16)
 #: One row below the other on a wide screen; on a narrow one each row a card, its cells named.
 _STYLE = """<style>
 table.ledger {width: 100%; border-collapse: collapse; font-size: 85%}
-table.ledger th, table.ledger td {text-align: left; vertical-align: top; padding: .3em .5em; overflow-wrap: anywhere}
+table.ledger th, table.ledger td {text-align: left; vertical-align: top; padding: .3em .5em; overflow-wrap: break-word}
 table.ledger tbody tr {border-top: 1px solid #8886}
 table.ledger tr.statement td {font-weight: bold; padding-top: .8em}
 @media (max-width: 900px) {
@@ -38,12 +38,14 @@ table.ledger tr.statement td {font-weight: bold; padding-top: .8em}
 
 def number_words(row: Mapping[str, Any]) -> tuple[str, str]:
     """Return the published number with its reading error, and ours with its interval, as words."""
-    published = ours = ""
+    published = ""
     if row["published"] is not None:
         published = f"{row['published']:g}" + (f" ± {row['reading_error']:g}" if row["reading_error"] else "")
-    if row["mean"] is not None:
-        ours = f"{row['mean']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
-    return published, ours
+    return published, _interval_words(row)
+
+
+def _interval_words(row: Mapping[str, Any]) -> str:
+    return "" if row["mean"] is None else f"{row['mean']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
 
 
 def ledger_text(rows: Sequence[Mapping[str, Any]], width: int) -> str:
@@ -82,32 +84,34 @@ def show_ledger(table: pd.DataFrame, group: str) -> HTML:
     from IPython.display import HTML
 
     pages = set(chapter_names(book_root(Path.cwd())))
-    heads = ("setting", "published", "ours", "verdict", "figure", "command")
+    shown = table[table["group"] == group]
+    heads = ["setting", "published", "ours", "verdict", "figure", "command"]
+    if group == "statements":
+        heads.remove("published")
     body: list[str] = []
-    for name, rows in table[table["group"] == group].groupby("id", sort=False):
+    for name, rows in shown.groupby("id", sort=False):
         first = rows.iloc[0]
         title = html.escape(f"{name}: {first['statement']} ({first['place']})")
         body.append(f"<tr class='statement'><td colspan='{len(heads)}'>{title}</td></tr>")
         for row in rows.to_dict("records"):
-            cells = zip(heads, _page_cells({str(key): value for key, value in row.items()}, pages), strict=True)
-            body.append("<tr>" + "".join(f"<td data-label='{head}'>{cell}</td>" for head, cell in cells) + "</tr>")
+            cells = _page_cells({str(key): value for key, value in row.items()}, pages)
+            body.append("<tr>" + "".join(f"<td data-label='{head}'>{cells[head]}</td>" for head in heads) + "</tr>")
     head = "".join(f"<th>{name}</th>" for name in heads)
     return HTML(f"{_STYLE}<table class='ledger'><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>")
 
 
-def _page_cells(row: Mapping[str, Any], pages: Container[str]) -> tuple[str, ...]:
+def _page_cells(row: Mapping[str, Any], pages: Container[str]) -> dict[str, str]:
     published, ours = number_words(row)
-    if len(row["conditions"]) > 1:
-        ours = "; ".join(
-            f"{', '.join(filter(None, [one['metric'], one['network']]))} "
-            f"{number_words({**one, 'published': None})[1]} {one['verdict']}"
-            for one in row["conditions"]
-        )
+    conditions = [f"{one['what']}: {_interval_words(one) or 'none'}, {one['verdict']}" for one in row["conditions"]]
     verdict = f"<strong>{html.escape(row['verdict'])}</strong>"
     verdict += "".join(f"<br>{html.escape(row[part])}" for part in ("heading", "why") if row[part])
-    chapter, command = html.escape(row["chapter"]), html.escape(row["command"])
+    chapter = html.escape(row["chapter"])
     link = f"<a class='reference internal' href='{chapter}.html'>{chapter}</a>" if row["chapter"] in pages else chapter
-    return html.escape(row["setting"]), published, html.escape(ours), verdict, link, f"<code>{command}</code>"
+    return {
+        "setting": html.escape(row["setting"]), "published": published,
+        "ours": "<br>".join(map(html.escape, conditions or [ours])), "verdict": verdict, "figure": link,
+        "command": f"<code>{html.escape(row['command'])}</code>",
+    }  # fmt: skip
 
 
 def show_ledger_summary(table: pd.DataFrame) -> Markdown:

@@ -13,7 +13,7 @@ from geolib.claims import verdict
 from geolib.evidence import Evidence, Silence
 from geolib.statistics import Interval, student_t_interval
 
-__all__ = ["RULES", "Finding", "combine", "judge"]
+__all__ = ["RULES", "Finding", "combine", "condition_words", "judge"]
 
 #: Fewer weight decays than this give no slope and no correlation.
 MINIMUM_GAMMAS = 3
@@ -62,6 +62,24 @@ def combine(findings: Sequence[Finding]) -> str:
     if "refuted" in verdicts:
         return "refuted"
     return next((answer for answer in verdicts if answer != "supported"), "supported")
+
+
+def condition_words(condition: Mapping[str, Any]) -> str:
+    """Say in a few words what a condition judges and by which bound."""
+    metric, against = condition["metric"], dict(condition.get("against", {}))
+    other = ["untrained"] if against.pop("trained", True) is False else []
+    other += [str(value) for value in against.values()]
+    what = {
+        "mean": f"{metric} / {condition['over']} null" if "over" in condition else metric,
+        "paired": f"{metric} less {', '.join(other)}",
+        "slope": f"slope of {metric}",
+        "rank_correlation": f"rank correlation of {metric} and {condition.get('with')}",
+        "share": f"share of the gap in {metric}",
+    }[condition["rule"]]
+    network = "".join(f", {name} {value}" for name, value in condition.get("network", {}).items())
+    keys = ("above", "below", "at_most", "within")
+    bounds = " and ".join(f"{key.replace('_', ' ')} {condition[key]:g}" for key in keys if key in condition)
+    return f"{what}{network} {bounds}"
 
 
 def _judged(values: Iterable[float], condition: Mapping[str, Any], why: str = "") -> Finding:

@@ -527,6 +527,9 @@ def test_the_pages_show_every_row_with_its_link_and_command(ledger_book, recorde
     assert "href='figures/resnet_vs_plain.html'" in shown
     assert "<code>geolib run x</code>" in shown
     assert "4.6 ± 0.03" in shown
+    assert "<td data-label='ours'>slope of lss below 0: -" in shown
+    assert "lss / walk null below 0.8: " in shown
+    assert "nan" not in shown
     glance = show_ledger_summary(table).data
     assert "- **C3**, weight decay lowers the ResNet's LSS: supported (" in glance
     assert "supported (resnet vs plain, laptop, digits; resnet vs plain, paper, mnist)" in glance
