@@ -6,6 +6,9 @@ from .convolution import ConvResNet as ConvResNet
 from .data import DataError as DataError
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
+from .ledger import ledger_table as ledger_table
+from .ledger_views import show_ledger as show_ledger
+from .ledger_views import show_ledger_summary as show_ledger_summary
 from .networks import PlainNet as PlainNet
 from .networks import ResNet as ResNet
 from .player import track_player as track_player

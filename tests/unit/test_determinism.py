@@ -15,7 +15,7 @@ def threads():
 
 
 @pytest.mark.parametrize(("name", "kind"), [("resnet", geolib.ResNet), ("plain", geolib.PlainNet)])
-def test_threads_change_the_bits_but_hardly_the_scores(threads, name, kind):
+def test_one_thread_repeats_its_bits_and_two_hardly_change_the_scores(threads, name, kind):
     data = geolib.load_dataset("digits").standardized().reduced(600, seed=0)
 
     def train(count):

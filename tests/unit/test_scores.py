@@ -350,3 +350,15 @@ def test_ots_refuses(x, y, message):
 def test_public_names_are_these_functions():
     assert geolib.line_shape_score is line_shape_score
     assert geolib.optimal_transport_score is optimal_transport_score
+
+
+def test_displacement_of_a_translation_and_of_a_scaling():
+    """|c|^2 over the trace of the covariance; and (s - 1)^2 for x -> s x of centred points. No unit matters."""
+    x = np.random.default_rng(0).standard_normal((50, 3))
+    c = np.array([3.0, 0.0, 4.0])
+    assert geolib.displacement(x, x + c) == pytest.approx(25 / np.trace(np.cov(x.T, bias=True)))
+    assert geolib.displacement(7 * x, 7 * (x + c)) == pytest.approx(geolib.displacement(x, x + c))
+    centred = x - x.mean(0)
+    assert geolib.displacement(centred, torch.tensor(1.5 * centred)) == pytest.approx(0.25)
+    with pytest.raises(ValueError, match="equal size"):
+        geolib.displacement(x, x[:3])
