@@ -168,10 +168,15 @@ def _share(condition: Mapping[str, Any], evidence: Evidence) -> Finding:
 
 
 def _entering(condition: Mapping[str, Any], evidence: Evidence, gammas: Sequence[float]) -> list[float]:
-    """Return the weight decays whose networks trained well enough; those that died or diverged count with 0."""
+    """Return the weight decays whose networks trained well enough; those that diverged count with 0.
+
+    With ``alive``, a weight decay at which a network died or diverged does not enter; else it gives no verdict.
+    """
     entry = condition.get("entry")
     if entry is None:
         return list(gammas)
+    if entry.get("alive"):
+        gammas = [gamma for gamma in gammas if _alive(evidence, gamma)]
     mean = {
         gamma: evidence.values(entry["metric"], gamma=gamma, lost=0).mean() for gamma in {*gammas, *evidence.gammas()}
     }

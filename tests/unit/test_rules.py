@@ -170,6 +170,13 @@ def test_rank_correlation_has_an_entry_a_ceiling_and_needs_ranks():
     table = {"lss": [4, 3, 2, 1], "train_accuracy": [0.5, 0.6, 0.7, 0.1]}
     entry = RANK | {"entry": {"metric": "train_accuracy", "above": 0.2}}
     assert "gamma 0, 0.001, 0.01" in judge(entry, evidence(over_gamma(table))).why
+    dead = over_gamma(table | {"train_accuracy": [0.5, 0.6, 0.7, 0.8]})
+    dead = [
+        row | ({"dead": True} if row["weight_decay"] == GAMMAS[-1] and row["seed"] == SEEDS[0] else {}) for row in dead
+    ]
+    assert judge(entry, evidence(dead)).verdict == "no verdict"
+    alive = RANK | {"entry": {"metric": "train_accuracy", "above": 0.2, "alive": True}}
+    assert "gamma 0, 0.001, 0.01" in judge(alive, evidence(dead)).why
     best = RANK | {"entry": {"metric": "train_accuracy", "of": "best", "within": 0.15}}
     assert judge(best, evidence(over_gamma(table))).verdict == "undetermined"
     ceiling = RANK | {"ceiling": {"metric": "train_accuracy", "below": 0.99}}
