@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from geolib.verdicts import paired_verdict
 from geolib.statistics import format_interval
+from geolib.verdicts import paired_verdict
 
 __all__ = ["verdict_table"]
 
