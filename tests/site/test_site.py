@@ -15,12 +15,16 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from geolib.chapters import chapter_names, find_chapter, pages
+from geolib import ledger_table
+from geolib.chapters import chapter_names, find_chapter, pages, scale_values
 
 ROOT = Path(__file__).parents[2]
 PAGES = pages(ROOT)
 #: Pictures on pages of the smoke site, without those of recorded results.
-PICTURES = [("index", 1), ("figures/resnet_vs_plain", 1), ("figures/tracks", 1), ("figures/training", 2)]
+PICTURES = [
+    ("index", 1), ("figures/resnet_vs_plain", 1), ("figures/tracks", 1), ("figures/training", 2),
+    ("figures/optimisation", 1), ("deviations", 1),
+]  # fmt: skip
 
 
 def parsed(path: Path) -> BeautifulSoup:
@@ -95,6 +99,22 @@ def test_smoke_verdicts_are_withheld(site):
     assert "too few seeds" in text
 
 
+def test_the_ledger_shows_every_row_with_its_verdict_link_and_command(site, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    rows = ledger_table()
+    soup = parsed(site / "book/ledger.html").find("article")
+    text = re.sub(r"\s+", " ", soup.get_text(" ", strip=True))
+    assert {row.statement for row in rows.itertuples() if row.id.startswith("C")} <= {
+        statement for statement in rows["statement"] if statement in text
+    }
+    shown = [" ".join(code.get_text().split()) for code in soup.select("table td code")]
+    assert sorted(shown) == sorted(rows["command"])
+    verdicts = [strong.get_text() for strong in soup.select("table td strong, table td b")]
+    assert sorted(verdicts) == sorted(rows["verdict"])
+    pages_linked = {a["href"].partition(".html")[0] for a in soup.select("table td a[href]")}
+    assert pages_linked <= set(PAGES)
+
+
 def test_front_page_leads_to_the_book(browser, address):
     browser.get(f"{address}/index.html")
     WebDriverWait(browser, 20).until(lambda window: window.current_url.endswith("/book/index.html"))
@@ -139,20 +159,25 @@ def test_plain_jupyter_book_builds_the_sources_too(tmp_path):
     for name in ("_config.yml", "_toc.yml", "book"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    for name in {name for chapter in chapter_names(ROOT) for name in find_chapter(ROOT, chapter).inputs}:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-    chapter = find_chapter(ROOT, "figures/resnet_vs_plain")
-    small = yaml.safe_load((ROOT / "book/scales/smoke.yml").read_text("utf-8"))[chapter.name]["parameters"]
-    path = tmp_path / "book" / f"{chapter.name}.md"
-    text = path.read_text("utf-8")
-    for name, value in small.items():
-        text, count = re.subn(rf"^({name}: [^=]+= ).*$", rf"\g<1>{value!r}", text, flags=re.M)
-        assert count == 1
-    path.write_text(text, "utf-8")
+    chapters = [find_chapter(ROOT, name) for name in chapter_names(ROOT)]
+    for name in {name for chapter in chapters for name in chapter.inputs}:
+        source, copy = ROOT / name, tmp_path / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, copy)
+        else:
+            shutil.copy(source, copy)
+    for chapter in chapters:
+        path = tmp_path / "book" / f"{chapter.name}.md"
+        text = path.read_text("utf-8")
+        for name, value in scale_values(chapter, "smoke").items():
+            text, count = re.subn(rf"^({name}: [^=]+= ).*$", rf"\g<1>{value!r}", text, flags=re.M)
+            assert count == 1
+        path.write_text(text, "utf-8")
     command = [Path(sys.executable).parent / "jupyter-book", "build", ".", "-W", "-n", "--keep-going"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    soup = parsed(tmp_path / "_build/html/book/figures/resnet_vs_plain.html")
-    assert soup.select(".cell_output img")
-    assert not soup.select(".output.traceback")
+    for chapter in chapters:
+        soup = parsed(tmp_path / "_build/html/book" / f"{chapter.name}.html")
+        assert soup.select(".cell_output img, .cell_output table")
+        assert not soup.select(".output.traceback")
