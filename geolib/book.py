@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from geolib.chapters import Chapter, chapter_names, find_chapter, resolve_parameters
+from geolib.claims import JUDGED_SCALES
+from geolib.ledger import ledger_rows, write_ledger
 from geolib.reproduce import find_outcome, run_chapter
 
 __all__ = ["SiteError", "build_site"]
@@ -24,16 +26,18 @@ class SiteError(RuntimeError):
 def build_site(root: Path, scale: str, report: Callable[[str], None] = print) -> Path:
     """Bring every chapter and the site up to date at a scale; return the site's index page.
 
-    Chapters run only if their source, their parameters, geolib or the lock file changed. Rendering starts from a
-    fresh tree each time, since Jupyter Book hides a failure the second time it sees it, and treats warnings as
-    errors.
+    Chapters run only if what their pages show changed, and train only if what their numbers depend on did. The ledger
+    is judged anew between the chapters and the pages that read their results. Rendering starts from a fresh tree each
+    time, since Jupyter Book hides a failure the second time it sees it, and treats warnings as errors.
     """
     chapters = {name: find_chapter(root, name) for name in chapter_names(root)}
-    # Pages that read what other chapters find run after them.
-    chapters = dict(sorted(chapters.items(), key=lambda item: "results" in item[1].inputs))
     settings = {name: resolve_parameters(chapter, scale, {}) for name, chapter in chapters.items()}
+    readers = [name for name, chapter in chapters.items() if "results" in chapter.inputs]
     results = []
-    for name, chapter in chapters.items():
+    for name in [*(name for name in chapters if name not in readers), *readers]:
+        if readers and name == readers[0] and scale in JUDGED_SCALES:
+            write_ledger(root, ledger_rows(root))
+        chapter = chapters[name]
         outcome = find_outcome(chapter, scale, settings[name])
         state = "unchanged" if outcome else "ran"
         outcome = outcome or run_chapter(chapter, scale, settings[name], reuse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from geolib.chapters import book_root, chapter_names
 from geolib.claims import read_claims
 from geolib.evidence import Evidence, Result, Silence, read_result, result_paths
+from geolib.results import write_json
 from geolib.rules import Finding, combine, condition_words, judge
 from geolib.statistics import Interval, student_t_interval
 
@@ -42,13 +42,7 @@ def ledger_table() -> pd.DataFrame:
 def write_ledger(root: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write the rows to ``results/ledger.json``, whole or not at all; return the path."""
     path = ledger_path(root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    try:
-        part.write_text(json.dumps({"rows": rows}, indent=1, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_json(path, {"rows": rows})
     return path
 
 

@@ -16,10 +16,9 @@ from typing import Any
 from geolib.chapters import Chapter
 from geolib.claims import rules_digest
 from geolib.execution import ChapterError, execute
-from geolib.files import replacing
 from geolib.provenance import grid_digest, page_digest, provenance
 from geolib.publishing import NUMBERS_KEY
-from geolib.results import notebook_path, numbers_path, variant_name
+from geolib.results import notebook_path, numbers_path, variant_name, write_json
 
 __all__ = ["Outcome", "find_outcome", "run_chapter"]
 
@@ -146,7 +145,7 @@ def _write_numbers(path: Path, numbers: Mapping[str, Any], made: dict[str, Any])
         same = False
     if same:
         return dict(earlier)
-    _write_json(path, {"numbers": numbers, "provenance": made})
+    write_json(path, {"numbers": numbers, "provenance": made})
     return made
 
 
@@ -204,8 +203,3 @@ def _published(chapter: Chapter, notebook: Any) -> dict[str, Any] | None:
     if len(found) > 1:
         raise ChapterError(f"{chapter.name} failed: a chapter publishes its numbers once, not {len(found)} times")
     return dict(found[0]) if found else None
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")

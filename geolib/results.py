@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from geolib.chapters import Chapter, book_root, find_chapter, resolve_parameters
+from geolib.files import replacing
 
-__all__ = ["Recorded", "notebook_path", "numbers_path", "recorded", "recorded_paths", "variant_name"]
+__all__ = ["Recorded", "notebook_path", "numbers_path", "recorded", "recorded_paths", "variant_name", "write_json"]
 
 
 def variant_name(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> str:
@@ -49,6 +50,13 @@ def numbers_path(chapter: Chapter, scale: str, variant: str = "") -> Path:
     # Smoke runs support no claim, so their numbers are not results.
     folder = chapter.root / "_build" / "smoke" / "results" if scale == "smoke" else chapter.root / "results" / scale
     return folder / f"{chapter.name}{variant}.json"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON to a file, whole or not at all; NaN and infinity, which JSON lacks, are refused."""
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    with replacing(path) as part:
+        part.write_text(text + "\n", "utf-8")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from geolib.__main__ import main
 from geolib.chapters import UsageError, find_chapter
 from geolib.claims import read_claims, rules_digest
 from geolib.ledger import ledger_rows
+from geolib.ledger_check import check_ledger
 from geolib.ledger_views import ledger_text
 from geolib.provenance import grid_digest, source_digest
 from geolib.rules import RULES
@@ -544,3 +545,8 @@ def test_a_chapter_yet_to_come_is_not_run_and_no_link(ledger_book):
     assert set(table["verdict"]) == {"not run"}
     assert "href" not in show_ledger(table, "statements").data
     assert "not run" in show_ledger_summary(table).data
+
+
+def test_the_committed_ledger_follows_from_the_committed_results(root):
+    found = check_ledger(root)
+    assert not found.faults
