@@ -497,3 +497,18 @@ def test_the_folder_comes_from_the_environment(kept, monkeypatch):
     assert len(list(kept.iterdir())) == 1
     monkeypatch.delenv("GEOLIB_CHECKPOINTS")
     assert "GEOLIB_CHECKPOINTS" not in os.environ
+
+
+def test_gains_decay_only_where_the_config_says_so():
+    configs = [
+        {"kind": "resnet", "seed": 0, "form": "conv", "width": 4, "blocks": 1, "norm": "batch", "gain": 1.0,
+         "weight_decay": 1.0, "learning_rate": 0.01, "epochs": 2, "decay_gains": decays}
+        for decays in (True, False)
+    ]  # fmt: skip
+
+    def gain(network, data, config):
+        return {"gain": network.stages[0].blocks[0].inner_norm.weight.abs().mean()}
+
+    table = geolib.sweep(configs, "digits", measure=gain, limit_train=200, jobs=1)
+    decayed, kept = table[table["metric"] == "gain"]["value"]
+    assert decayed < 0.9 < kept
