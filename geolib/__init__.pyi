@@ -6,6 +6,9 @@ from .convolution import ConvResNet as ConvResNet
 from .data import DataError as DataError
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
+from .ledger import ledger_table as ledger_table
+from .ledger_views import show_ledger as show_ledger
+from .ledger_views import show_ledger_summary as show_ledger_summary
 from .networks import PlainNet as PlainNet
 from .networks import ResNet as ResNet
 from .player import track_player as track_player
@@ -25,6 +28,7 @@ from .scores import optimal_transport_score as optimal_transport_score
 from .scores import track_scores as track_scores
 from .sensitivity import shift_ranges as shift_ranges
 from .sensitivity import shifts as shifts
+from .statements import verdict_table as verdict_table
 from .statistics import Interval as Interval
 from .statistics import format_interval as format_interval
 from .statistics import rank_correlations as rank_correlations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     book = commands.add_parser("book", help="run what changed and build the site", description="Build the book.")
     for command in (run, book):
         command.add_argument("--scale", default="laptop", help="smoke, laptop (default) or paper")
+    ledger = commands.add_parser("ledger", help="judge every claim from the results", description="Judge every claim.")
+    ledger.add_argument("--check", action="store_true",
+                        help="write nothing; exit 1 if a committed row, grid or rule does not follow")  # fmt: skip
     return parser
 
 
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)  # ends a run as cleanly as Ctrl-C
     try:
         options = _parser().parse_args(arguments)
-        return _run(options) if options.command == "run" else _book(options)
+        return {"run": _run, "book": _book, "ledger": _ledger}[options.command](options)
     except UsageError as error:
         print(f"geolib: {error}", file=sys.stderr)
         return 2
@@ -87,6 +91,29 @@ def _book(options: argparse.Namespace) -> int:
     except (ChapterError, SiteError) as error:
         print(f"geolib: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    root = book_root(Path.cwd())
+    if options.check:
+        from geolib.ledger_check import check_ledger
+
+        found = check_ledger(root)
+        for path in found.earlier:
+            print(f"{path}: computed with an earlier version")
+        for fault in found.faults:
+            print(f"geolib: {fault}", file=sys.stderr)
+        if not found.faults:
+            print("every row of the ledger follows from the results")
+        return 1 if found.faults else 0
+
+    from geolib.ledger import ledger_rows, write_ledger
+    from geolib.ledger_views import ledger_text
+
+    rows = ledger_rows(root)
+    print(ledger_text(rows, shutil.get_terminal_size().columns))
+    print(f"written to {write_ledger(root, rows)}")
     return 0
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "pages",
     "parse_assignment",
     "resolve_parameters",
+    "scale_values",
 ]
 
 _TYPES: dict[str, dict[str, Any]] = {
@@ -181,21 +182,23 @@ def resolve_parameters(chapter: Chapter, scale: str, overrides: Mapping[str, Any
     A scale file has for each chapter ``parameters``, and ``by_dataset`` with values that replace them when the
     parameter `dataset` has that value, for what depends on the data, as the number of epochs.
     """
-    entry, place = scale_entry(chapter, scale), f"book/scales/{scale}.yml"
-    values = dict(entry.get("parameters", {}))
-    dataset = overrides.get("dataset", values.get("dataset", chapter.defaults.get("dataset")))
+    place, dataset = f"book/scales/{scale}.yml", overrides.get("dataset")
     # Every data set's values are checked, also those not used now: a mistake in a scale file shows at once.
-    for name, branch in entry.get("by_dataset", {}).items():
-        for parameter, value in branch.items():
-            _check_known(chapter, parameter, place)
-            _check_value(chapter, parameter, value, place)
-        if name == dataset:
-            values |= branch
-    for source, given in ((place, values), ("-p", overrides)):
+    branches = scale_entry(chapter, scale).get("by_dataset", {})
+    values = scale_values(chapter, scale, dataset)
+    for source, given in (*((place, branch) for branch in branches.values()), (place, values), ("-p", overrides)):
         for parameter, value in given.items():
             _check_known(chapter, parameter, source)
             _check_value(chapter, parameter, value, source)
     return {**chapter.defaults, **values, **overrides}
+
+
+def scale_values(chapter: Chapter, scale: str, dataset: str | None = None) -> dict[str, Any]:
+    """Return the parameters that a scale file sets for a chapter on a data set, by default on the scale's own."""
+    entry = scale_entry(chapter, scale)
+    values: dict[str, Any] = dict(entry.get("parameters", {}))
+    dataset = dataset or values.get("dataset", chapter.defaults.get("dataset"))
+    return values | dict(entry.get("by_dataset", {}).get(dataset, {}))
 
 
 def scale_entry(chapter: Chapter, scale: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from geolib.chapters import Chapter, resolve_parameters
+from geolib.chapters import Chapter, resolve_parameters, scale_values
+from geolib.claims import rules_digest
 from geolib.results import numbers_path, recorded_paths, variant_name
 from geolib.sources import digest_files, library_digest, names_used
 
@@ -96,18 +97,18 @@ def source_digest(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
 
 
 def page_digest(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that decides the outputs of a chapter's cells: its numbers, and what draws them."""
+    """Return the SHA-256 of all that decides what a run leaves: its numbers, the rules for them, and what draws."""
     own = numbers_path(chapter, scale, variant_name(chapter, scale, parameters))
     drawn = [path for path in recorded_paths(chapter) if path != own and "recorded" in names_used(chapter.code)]
     drawn += [chapter.root / name for name in chapter.inputs]
     library = sorted(Path(__file__).parent.glob("*.py*"))
-    return _digest(source_digest(chapter, parameters), chapter.code, digest_files([*drawn, *library]))
+    rules = rules_digest(chapter.root, chapter.name)
+    return _digest(source_digest(chapter, parameters), rules, chapter.code, digest_files([*drawn, *library]))
 
 
 def grid_digest(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of the parameters that the scale gives the chapter on this run's data set."""
-    dataset = {"dataset": parameters["dataset"]} if "dataset" in parameters else {}
-    return _digest(resolve_parameters(chapter, scale, dataset))
+    """Return the SHA-256 of the parameters that the scale file sets for the chapter on this run's data set."""
+    return _digest(scale_values(chapter, scale, parameters.get("dataset")))
 
 
 def _digest(*parts: Any) -> str:

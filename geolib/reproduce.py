@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from geolib.chapters import Chapter
+from geolib.claims import rules_digest
 from geolib.execution import ChapterError, execute
 from geolib.files import replacing
 from geolib.provenance import grid_digest, page_digest, provenance
@@ -105,6 +106,7 @@ def run_chapter(
     # Taken before the run: what changes on disk while it computes is not what it computed.
     made, started = provenance(chapter, scale, parameters), time.perf_counter()
     page, grid = page_digest(chapter, scale, parameters), grid_digest(chapter, scale, parameters)
+    rules = rules_digest(chapter.root, chapter.name)
     with _scratch(goal) as (source, part), _checkpoints(goal, made["source_sha256"], reuse) as earlier:
         nbformat.write(jupytext.read(chapter.path), source)
         try:
@@ -118,7 +120,10 @@ def run_chapter(
         made |= {"wall_seconds": round(earlier.seconds or seconds, 1), "resumed": earlier.interrupted}
         path = None
         if published is not None:
-            head = {"chapter": chapter.name, "scale": scale, "parameters": dict(parameters), "scale_sha256": grid}
+            head = {
+                "chapter": chapter.name, "scale": scale, "parameters": dict(parameters),
+                "scale_sha256": grid, "rules_sha256": rules,
+            }  # fmt: skip
             path = numbers_path(chapter, scale, variant)
             made = _write_numbers(path, published["numbers"] | head, made)
         summary = published["summary"] if published else ""

@@ -19,6 +19,8 @@ from geolib.chapters import chapter_names, find_chapter, pages
 
 ROOT = Path(__file__).parents[2]
 PAGES = pages(ROOT)
+#: Pictures on pages of the smoke site, without those of recorded results.
+PICTURES = [("index", 1), ("figures/resnet_vs_plain", 1), ("figures/tracks", 1), ("figures/training", 2)]
 
 
 def parsed(path: Path) -> BeautifulSoup:
@@ -99,11 +101,11 @@ def test_front_page_leads_to_the_book(browser, address):
     await_page(browser, "Learn the Geodesic Curve")
 
 
-@pytest.mark.parametrize(("page", "figures"), [("index", 1), ("figures/resnet_vs_plain", 1)])
+@pytest.mark.parametrize(("page", "figures"), PICTURES)
 def test_figures_are_drawn_in_a_browser(browser, address, page, figures):
     browser.get(f"{address}/book/{page}.html")
     images = browser.find_elements(By.CSS_SELECTOR, ".cell_output img")
-    assert len(images) == figures
+    assert len(images) >= figures
     for image in images:
         WebDriverWait(browser, 20).until(lambda _, image=image: image.get_property("naturalWidth") > 600)
         assert image.is_displayed()

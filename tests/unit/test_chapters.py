@@ -185,11 +185,8 @@ def test_tracks_are_trained_as_the_comparison_chose_by_validation(root, scale, n
 def test_chapters_use_public_names_only(root):
     import geolib
 
-    for name in pages(root):
-        source = (root / "book" / f"{name}.md").read_text("utf-8")
-        cells = [part.partition("```")[0] for part in source.split("```{code-cell} ipython3\n")[1:]]
-        code = "\n".join(line for cell in cells for line in cell.splitlines() if not line.startswith(":tags:"))
-        for node in ast.walk(ast.parse(code)):
+    for name in chapter_names(root):
+        for node in ast.walk(ast.parse("\n".join(find_chapter(root, name).code))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "geolib":
                 assert node.attr in geolib.__all__, f"{name} uses geolib.{node.attr}"
             assert not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("geolib"))

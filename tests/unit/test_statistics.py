@@ -8,7 +8,6 @@ import pytest
 from scipy import stats
 
 import geolib
-from geolib.claims import published
 from geolib.statistics import Interval, format_interval, rank_correlations, student_t_interval
 from geolib.verdicts import direction, paired_verdict, verdict
 
@@ -88,19 +87,6 @@ def test_direction():
     assert [direction(d, 0.02) for d in (0.03, -0.03, 0.02, -0.02, 0)] == [
         "supported", "refuted", "undetermined", "undetermined", "undetermined",
     ]  # fmt: skip
-
-
-def test_published_values_of_slide_34():
-    slide = published("slide_34")
-    assert slide["weight_decays"] == [0, 5e-4, 1e-3, 5e-3, 1e-2]
-    for kind in ("resnet", "plain"):
-        for score in ("test_accuracy", "ots", "lss"):
-            entry = slide[kind][score]
-            assert len(entry["value"]) == 5
-            assert len(entry.get("spread", entry["value"])) == 5
-    assert slide["resnet"]["ots"]["value"][-1] == 0.86
-    with pytest.raises(ValueError, match="choose one of slide_34"):
-        published("slide_99")
 
 
 def test_intervals_are_public():

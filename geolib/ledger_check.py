@@ -1,0 +1,136 @@
+"""What makes the committed ledger untrue: each fault in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geolib.chapters import UsageError, find_chapter, resolve_parameters
+from geolib.claims import rules_digest
+from geolib.evidence import Result, read_result, result_paths
+from geolib.ledger import ledger_path, ledger_rows
+from geolib.provenance import grid_digest, source_digest
+
+__all__ = ["Check", "check_ledger"]
+
+#: Relative difference allowed between a committed number and the one computed here from the same results.
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check of the ledger found.
+
+    Attributes
+    ----------
+    faults
+        One line for each verdict, number, results file, grid or rule that is not what it was.
+    earlier
+        Results files computed with an earlier version of chapter or library: no fault, but never kept silent.
+    """
+
+    faults: tuple[str, ...]
+    earlier: tuple[str, ...]
+
+
+def check_ledger(root: Path) -> Check:
+    """Compare the committed ledger with what follows from results, rules and grids now; write nothing."""
+    faults: list[str] = []
+    results: list[Result] = []
+    for path in result_paths(root):
+        try:
+            results.append(read_result(root, path))
+        except UsageError as error:
+            faults.append(str(error))
+    complete = not faults
+    earlier: list[str] = []
+    for result in results:
+        try:
+            faults += _result_faults(root, result)
+            if _is_earlier(root, result):
+                earlier.append(result.path)
+        except UsageError as error:
+            faults.append(f"{result.path}: {error}")
+    if complete:  # a row that lacks its results would only repeat that they cannot be read
+        faults += _row_faults(root)
+    return Check(tuple(faults), tuple(earlier))
+
+
+def _result_faults(root: Path, result: Result) -> list[str]:
+    chapter, faults = find_chapter(root, result.chapter), []
+    if result.numbers.get("scale_sha256") != grid_digest(chapter, result.scale, result.numbers["parameters"]):
+        faults.append(
+            f"{result.path}: its entry in book/scales/{result.scale}.yml changed after the run; run the chapter again"
+        )
+    if "rules_sha256" not in result.numbers:
+        faults.append(f"{result.path}: it does not say under which rules it ran; run the chapter again")
+    elif result.numbers["rules_sha256"] != rules_digest(root, result.chapter):
+        faults.append(
+            f"{result.path}: a rule for {result.chapter} in book/claims.yml changed after the run; "
+            "say what and why under 'changed' and run the chapter again"
+        )
+    given = result.numbers["parameters"]
+    overrides = {name: given[name] for name in ("dataset", "limit_train") if name in given}
+    for name, value in resolve_parameters(chapter, result.scale, overrides).items():
+        if name in given and given[name] != value:  # a parameter that came later shows as an earlier version
+            faults.append(f"{result.path}: it ran with {name} = {given[name]}, the scale {result.scale} says {value}")
+    return faults
+
+
+def _is_earlier(root: Path, result: Result) -> bool:
+    chapter = find_chapter(root, result.chapter)
+    return result.provenance.get("source_sha256") != source_digest(chapter, result.numbers["parameters"])
+
+
+def _row_faults(root: Path) -> list[str]:
+    path = ledger_path(root)
+    short = path.relative_to(root).as_posix()
+    if not path.is_file():
+        return [f"{short} is missing: run geolib ledger"]
+    try:
+        committed = {_key(row): row for row in json.loads(path.read_text("utf-8"))["rows"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{short} cannot be read: {type(error).__name__}: {error}"]
+    try:
+        rows = ledger_rows(root)
+    except UsageError as error:
+        return [str(error)]
+    current = {_key(row): row for row in rows}
+    faults = [f"{short}: {_named(key)} is no row of the ledger" for key in committed.keys() - current.keys()]
+    faults += [f"{short}: {_named(key)} is missing" for key in current.keys() - committed.keys()]
+    for key in current.keys() & committed.keys():
+        faults += _differences(f"{short}: {_named(key)}", committed[key], current[key])
+    return sorted(faults)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return str(row["id"]), str(row["chapter"]), str(row["setting"])
+
+
+def _named(key: Sequence[str]) -> str:
+    name, chapter, setting = key
+    return f"{name} ({chapter}: {setting})"
+
+
+def _differences(place: str, committed: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return a line for the verdict and for each other part of a row that does not follow."""
+    names = sorted({*committed, *current}, key=lambda name: (name != "verdict", name))
+    return [
+        f"{place}: {name} is {committed.get(name)!r}, but the results and rules give {current.get(name)!r}"
+        for name in names
+        if not _same(committed.get(name), current.get(name))
+    ]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(one == other)
