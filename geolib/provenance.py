@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,10 +27,12 @@ _PACKAGES = ("geolib", "numpy", "scipy", "POT", "scikit-learn", "torch")
 def provenance(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run about to start depends on: command, commit, hash of the sources, date, machine, versions."""
     given = _given(chapter, scale, parameters)
+    limit = ["--limit-train", str(given.pop("limit_train"))] if "limit_train" in given else []
     command = ["geolib", "run", chapter.name, "--scale", scale]
-    command += [f"-p '{name}={_argument(value)}'" for name, value in given.items()]
+    for name, value in given.items():
+        command += ["-p", f"{name}={_argument(value)}"]
     return {
-        "command": " ".join(command),
+        "command": shlex.join([*command, *limit]),
         "commit": commit(chapter.root),
         "source_sha256": source_digest(chapter, parameters),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -57,7 +58,10 @@ def test_other_parameters_are_kept_apart_from_the_scales_results(book, capsys):
     assert found["numbers"]["count"] == 50
     assert numbers.with_suffix(".ipynb").is_file()
     assert str(numbers) in capsys.readouterr().out
-    assert "-p 'dataset=mnist'" in found["provenance"]["command"]
+    words = shlex.split(found["provenance"]["command"])
+    assert words[:4] == ["geolib", "run", "part/small", "--scale"]
+    assert "dataset=mnist" in words
+    assert f"title={title}" in words
     assert "count" not in found["provenance"]["command"]
 
 
@@ -227,9 +231,9 @@ def test_another_data_set_and_a_reduced_run_have_results_of_their_own(book, argu
     path = book / "book/part/small.md"
     path.write_text(path.read_text("utf-8").replace("count: int = 3", "count: int = 3\nlimit_train: int = 0"), "utf-8")
     assert main(["run", "part/small", *arguments]) == 0
-    assert json.loads((book / where).read_text("utf-8"))["numbers"]["dataset"] == (
-        "mnist" if "mnist" in where else "digits"
-    )
+    found = json.loads((book / where).read_text("utf-8"))
+    assert found["numbers"]["dataset"] == ("mnist" if "mnist" in where else "digits")
+    assert ("--limit-train 7" in found["provenance"]["command"]) is ("-7" in where)
 
 
 def test_a_chapter_that_cannot_be_reduced_says_so(book, capsys):
