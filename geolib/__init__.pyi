@@ -11,12 +11,10 @@ from .ledger_views import show_ledger as show_ledger
 from .ledger_views import show_ledger_summary as show_ledger_summary
 from .networks import PlainNet as PlainNet
 from .networks import ResNet as ResNet
-from .player import track_player as track_player
 from .projection import Projection as Projection
 from .projection import balanced_choice as balanced_choice
 from .projection import pack_tracks as pack_tracks
 from .projection import random_walk_like as random_walk_like
-from .projection import unpack_tracks as unpack_tracks
 from .publishing import publish_numbers as publish_numbers
 from .results import recorded as recorded
 from .scores import TransportScore as TransportScore

@@ -1,4 +1,4 @@
-"""The figures' one visual language: an architecture keeps its colour, every mean shows its interval."""
+"""The figures' one visual language: an architecture keeps its colour, measured means their intervals, controls none."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from geolib.statistics import Interval, student_t_interval
 __all__ = [
     "COLOURS",
     "LABELS",
+    "gapped_interval",
     "legend_below",
     "mark_missing",
     "plot_control",
@@ -66,7 +67,7 @@ def plot_over_weight_decay(
     places = _places(decays, log)
     for kind, arm in runs.groupby("kind", sort=False):
         groups = [arm.loc[arm["weight_decay"] == decay] for decay in decays]
-        intervals = [_interval(group[score]) for group in groups]
+        intervals = [gapped_interval(group[score], arm["seed"].nunique()) for group in groups]
         x = places + _SHIFT[str(kind)] * (0.5 if log else 1)
         top = [group[upper or score].mean() for group in groups]
         ends = [[getattr(interval, end) for interval in intervals] for end in ("mean", "low", "high")]
@@ -102,9 +103,9 @@ def mark_missing(ax: Axes, runs: pd.DataFrame, score: str) -> None:
             )  # fmt: skip
 
 
-def _interval(values: pd.Series[float]) -> Interval:
-    """Return the interval, or a gap in the curve where a run has no value."""
-    if values.isna().any():
+def gapped_interval(values: pd.Series[float], seeds: int) -> Interval:
+    """Return the interval, or a gap (NaN) where one of so many seeds has no value: the others would tell too much."""
+    if values.notna().sum() < seeds:
         return Interval(np.nan, np.nan, np.nan, 0)
     return student_t_interval(values.tolist())
 
@@ -115,17 +116,25 @@ def plot_null(ax: Axes, value: float, label: str, *, kind: str = "null", style: 
 
 
 def plot_untrained(ax: Axes, untrained: pd.DataFrame, score: str) -> None:
-    """Draw, for each kind of network, a score's mean over the seeds of the untrained networks."""
-    for kind, value in untrained.groupby("kind", sort=False)[score].mean().items():
+    """Draw, for each kind of network, a score's mean over the untrained networks; nothing where one has no value."""
+    for kind, value in untrained.groupby("kind", sort=False)[score].agg(_whole_mean).items():
         plot_null(ax, value, f"{LABELS[str(kind)]}, untrained", kind=str(kind), style=":")
 
 
 def plot_control(ax: Axes, runs: pd.DataFrame, column: str, label: str, *, style: str) -> None:
-    """Draw, for each kind of network and against weight decay, the mean over seeds of what a control scores."""
-    for kind, means in runs.groupby(["kind", "weight_decay"], sort=False)[column].mean().groupby("kind", sort=False):
+    """Draw, for each kind of network and against weight decay, the mean over seeds of what a control scores.
+
+    A weight decay at which a run has no control is left out.
+    """
+    every = runs.groupby(["kind", "weight_decay"], sort=False)[column].agg(_whole_mean)
+    for kind, means in every.groupby("kind", sort=False):
         means = means.sort_index(level="weight_decay")
         look = {"color": COLOURS[str(kind)], "linestyle": style, "linewidth": 1.2, "marker": "."}
         ax.plot(range(len(means)), means, label=f"{LABELS[str(kind)]}, {label}", **look)
+
+
+def _whole_mean(values: pd.Series[float]) -> float:
+    return float(values.mean(skipna=False))
 
 
 def plot_published(ax: Axes, place: Mapping[str, Any], score: str) -> None:

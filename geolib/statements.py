@@ -30,7 +30,7 @@ def verdict_table(arms: Mapping[str, pd.DataFrame], statements: Mapping[str, tup
     """
     rows = {}
     for statement, (score, high, low) in statements.items():
-        both = pd.concat([arms[arm].get(score, pd.Series(dtype=float)) for arm in (high, low)], axis=1)
-        higher, lower = (both.iloc[:, side].tolist() for side in (0, 1))
+        seeds = arms[high].index.union(arms[low].index)
+        higher, lower = (arms[arm].reindex(index=seeds, columns=[score])[score].tolist() for arm in (high, low))
         rows[statement] = [format_interval(higher), format_interval(lower), paired_verdict(higher, lower)]
     return pd.DataFrame(rows, index=["said to be higher", "said to be lower", "verdict"]).T

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from geolib.player import CLASS_COLOURS, track_player
-from geolib.plotting import COLOURS, LABELS, set_style
+from geolib.plotting import COLOURS, LABELS, gapped_interval, set_style
 from geolib.projection import unpack_tracks
-from geolib.statistics import format_interval, student_t_interval
+from geolib.statistics import format_interval
 
 __all__ = ["plot_tracks", "tracks_figure", "training_curves", "training_figure", "training_player"]
 
@@ -166,7 +166,8 @@ def training_curves(numbers: Numbers) -> Figure:
     An epoch at which a run of an arm has no value is a gap in the arm's curve.
     """
     set_style()
-    course = pd.DataFrame(numbers["course"]).reindex(columns=["kind", "weight_decay", "epoch", *_COURSES, *_WALKS])
+    keys = ["kind", "weight_decay", "seed", "epoch"]
+    course = pd.DataFrame(numbers["course"]).reindex(columns=[*keys, *_COURSES, *_WALKS])
     fig, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
     for ax, (score, title) in zip(axes.flat, _COURSES.items(), strict=True):
         for arm in numbers["pictures"]:
@@ -197,9 +198,8 @@ def _plot_course(ax: Axes, arm: pd.DataFrame, score: str, style: Mapping[str, An
     epochs = sorted(arm["epoch"].unique().tolist())
     curve = []
     for epoch in epochs:
-        values = arm.loc[arm["epoch"] == epoch, score]
-        interval = None if values.isna().any() else student_t_interval(values.tolist())
-        curve.append((interval.mean, interval.low, interval.high) if interval else (np.nan, np.nan, np.nan))
+        interval = gapped_interval(arm.loc[arm["epoch"] == epoch, score], arm["seed"].nunique())
+        curve.append((interval.mean, interval.low, interval.high))
     mean, low, high = np.array(curve).T
     ax.plot(epochs, mean, linewidth=1.4, **style)
     ax.fill_between(epochs, low, high, color=style["color"], alpha=0.2, linewidth=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
-import geolib
+from geolib.player import track_player
 
 RNG = np.random.default_rng(0)
 TRACKS = RNG.normal(size=(3, 5, 4, 2)) * [2, 1]  # frames, layers + 1, points, 2
@@ -17,7 +17,7 @@ FRAMES = ["untrained", "epoch 1", "epoch 2"]
 
 def player(**changes):
     given = {"tracks": TRACKS, "labels": LABELS, "frames": FRAMES, "title": "Tracks", **changes}
-    return geolib.track_player(**given)
+    return track_player(**given)
 
 
 def content(page):

@@ -60,7 +60,6 @@ def test_recording_leaves_the_network_as_it_was():
     network = geolib.ResNet(4, 2, width=3, blocks=2)
     network.train()
     network.blocks[0].eval()
-    network.blocks[1].append_dropout = None
     before = [module.training for module in network.modules()]
     state = torch.get_rng_state()
     geolib.record(network, torch.zeros(1, 4))
