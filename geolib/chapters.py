@@ -145,7 +145,8 @@ def _read_chapter(root: Path, name: str) -> Chapter:
         _check_known(chapter, parameter, "its front matter")
         unknown = {*schema, *schema.get("items", {}), *schema.get("contains", {})} - _KEYWORDS
         if unknown:
-            raise UsageError(f"{name}: the range of {parameter!r} uses {', '.join(unknown)}; known are {_KEYWORDS}")
+            known = ", ".join(sorted(_KEYWORDS))
+            raise UsageError(f"{name}: the range of {parameter!r} uses {', '.join(unknown)}; known are {known}")
     for parameter, value in defaults.items():
         _check_value(chapter, parameter, value, "its parameters cell")
     return chapter

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from geolib.chapters import Chapter, resolve_parameters, scale_values
+from geolib.checkpoints import key_of
 from geolib.claims import rules_digest
 from geolib.results import numbers_path, recorded_paths, variant_name
 from geolib.sources import digest_files, library_digest, names_used
@@ -73,10 +74,15 @@ def commit(root: Path) -> str:
 
 
 def hardware() -> str:
-    """Return processor, cores and memory of this machine."""
+    """Return processor, cores, memory and, if there is one that torch may use, the GPU of this machine."""
     import psutil
 
-    return f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
+    cpu = f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
+    if not shutil.which("nvidia-smi"):  # asked first, because torch takes seconds to load
+        return cpu
+    import torch
+
+    return f"{cpu}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else cpu
 
 
 def _processor() -> str:
@@ -96,7 +102,7 @@ def source_digest(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
     named = [name for name in chapter.inputs if any(Path(name).name in cell for cell in chapter.computing)]
     inputs = [chapter.root / name for name in ("requirements.lock", *named)]
     used = library_digest(names_used(chapter.computing))
-    return _digest(parameters, chapter.computing, used, digest_files(inputs))
+    return key_of(parameters, chapter.computing, used, digest_files(inputs))
 
 
 def page_digest(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> str:
@@ -104,15 +110,13 @@ def page_digest(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> 
     own = numbers_path(chapter, scale, variant_name(chapter, scale, parameters))
     drawn = [path for path in recorded_paths(chapter) if path != own and "recorded" in names_used(chapter.code)]
     drawn += [chapter.root / name for name in chapter.inputs]
-    library = sorted(Path(__file__).parent.glob("*.py*"))
+    if "results" in chapter.inputs:  # whether these are of an earlier version hangs on the chapters' sources
+        drawn += [chapter.root / "_toc.yml", *sorted((chapter.root / "book").rglob("*.md"))]
+    library = sorted(path for path in Path(__file__).parent.iterdir() if path.is_file())
     rules = rules_digest(chapter.root, chapter.name)
-    return _digest(source_digest(chapter, parameters), rules, chapter.code, digest_files([*drawn, *library]))
+    return key_of(source_digest(chapter, parameters), rules, chapter.code, digest_files([*drawn, *library]))
 
 
 def grid_digest(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the parameters that the scale file sets for the chapter on this run's data set."""
-    return _digest(scale_values(chapter, scale, parameters.get("dataset")))
-
-
-def _digest(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return key_of(scale_values(chapter, scale, parameters.get("dataset")))

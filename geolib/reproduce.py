@@ -16,14 +16,16 @@ from typing import Any
 from geolib.chapters import Chapter
 from geolib.claims import rules_digest
 from geolib.execution import ChapterError, execute
+from geolib.files import replacing
 from geolib.provenance import grid_digest, page_digest, provenance
 from geolib.publishing import NUMBERS_KEY
 from geolib.results import notebook_path, numbers_path, variant_name, write_json
 
 __all__ = ["Outcome", "find_outcome", "run_chapter"]
 
-#: Name of the file that says that the sweeps of a run are all finished, and how long the run took, in seconds.
-_FINISHED = "finished"
+#: Names of the files beside the sweeps' own: how many seconds the run took, once it is finished, and the digest of the
+#: ledger's rules under which it began.
+_FINISHED, _RULES = "finished", "rules"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def run_chapter(
     made, started = provenance(chapter, scale, parameters), time.perf_counter()
     page, grid = page_digest(chapter, scale, parameters), grid_digest(chapter, scale, parameters)
     rules = rules_digest(chapter.root, chapter.name)
-    with _scratch(goal) as (source, part), _checkpoints(goal, made["source_sha256"], reuse) as earlier:
+    with _scratch(goal) as (source, part), _checkpoints(goal, made["source_sha256"], rules, reuse) as earlier:
         nbformat.write(jupytext.read(chapter.path), source)
         try:
             execute(chapter, source, part, parameters, report)
@@ -121,7 +123,7 @@ def run_chapter(
         if published is not None:
             head = {
                 "chapter": chapter.name, "scale": scale, "parameters": dict(parameters),
-                "scale_sha256": grid, "rules_sha256": rules,
+                "scale_sha256": grid, "rules_sha256": earlier.rules,
             }  # fmt: skip
             path = numbers_path(chapter, scale, variant)
             made = _write_numbers(path, published["numbers"] | head, made)
@@ -162,35 +164,60 @@ def _scratch(goal: Path) -> Iterator[tuple[Path, Path]]:
 
 @dataclass(frozen=True)
 class _Earlier:
-    """What an earlier run of the same sources left: an interrupted one, or a finished one that took some seconds."""
+    """What the sweeps were started under, and what an earlier run left of them.
 
+    Attributes
+    ----------
+    rules
+        Digest of the ledger's rules for the chapter when its first sweep began.
+    interrupted
+        Whether an earlier run was stopped.
+    seconds
+        Wall time of an earlier run that finished, else 0.
+    """
+
+    rules: str
     interrupted: bool = False
     seconds: float = 0.0
 
 
 @contextlib.contextmanager
-def _checkpoints(goal: Path, digest: str, reuse: bool) -> Iterator[_Earlier]:
+def _checkpoints(goal: Path, digest: str, rules: str, reuse: bool) -> Iterator[_Earlier]:
     """Let the chapter's sweeps take up what an earlier run of the same sources finished; yield what that was.
 
     They keep their parts in a folder beside the goal. It stays when the chapter succeeds, marked as finished, but only
-    `reuse` takes from a finished run: who asks for a run gets one.
+    `reuse` takes from a finished run: who asks for a run gets one. What is taken up keeps the rules under which it
+    began, or a changed rule would seem to be older than the networks that it judges.
     """
     folder = goal.with_suffix(".checkpoints")
-    marker = folder / digest / _FINISHED
+    own = folder / digest
     for stale in folder.glob("*"):
-        if stale.name != digest or (marker.exists() and not reuse):
+        if stale != own or (_read(own / _FINISHED) and not reuse):
             shutil.rmtree(stale)
-    finished = float(marker.read_text("utf-8")) if marker.exists() else 0.0
+    finished, interrupted = float(_read(own / _FINISHED) or 0), own.exists()
+    rules = _read(own / _RULES) or rules
     before, started = os.environ.get("GEOLIB_CHECKPOINTS"), time.perf_counter()
-    os.environ["GEOLIB_CHECKPOINTS"] = str(folder / digest)
+    os.environ["GEOLIB_CHECKPOINTS"] = str(own)
+    _write(own / _RULES, rules)
     try:
-        yield _Earlier(interrupted=(folder / digest).exists() and not finished, seconds=finished)
+        yield _Earlier(rules, interrupted and not finished, finished)
     finally:
         os.environ.pop("GEOLIB_CHECKPOINTS")
         if before is not None:
             os.environ["GEOLIB_CHECKPOINTS"] = before
-    if marker.parent.exists() and not finished:
-        marker.write_text(f"{time.perf_counter() - started}", "utf-8")
+        if {path.name for path in own.iterdir()} == {_RULES}:  # no sweep kept anything
+            shutil.rmtree(folder)
+    if own.exists() and not finished:
+        _write(own / _FINISHED, f"{time.perf_counter() - started}")
+
+
+def _read(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as part:
+        part.write_text(text, "utf-8")
 
 
 def _published(chapter: Chapter, notebook: Any) -> dict[str, Any] | None:
