@@ -128,6 +128,8 @@ def run_chapter(
             path = numbers_path(chapter, scale, variant)
             made = _write_numbers(path, published["numbers"] | head, made)
         summary = published["summary"] if published else ""
+        if parameters.get("limit_train"):
+            summary += f"; reduced to {parameters['limit_train']:,} training images"
         notebook.metadata["geolib_run"] = {
             "provenance": made, "publishes": published is not None, "summary": summary, "page_sha256": page,
             "scale": scale, "parameters": dict(parameters),

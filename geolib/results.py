@@ -120,7 +120,8 @@ def _recorded(chapter: Chapter, content: Mapping[str, Any]) -> Recorded:
         f"scale {numbers['scale']}",
         parameters["dataset"] + (f", reduced to {limit:,} training images" if limit else ""),
         f"{len(parameters['seeds'])} seeds",
-        f"commit {made['commit'][:12]}",
+        f"commit {made['commit'].rstrip('+')[:12]}",
+        *(["with uncommitted changes"] if made["commit"].endswith("+") else []),
         *(["computed with an earlier version"] if stale else []),
     ]
     return Recorded(numbers, "; ".join(parts), stale)
