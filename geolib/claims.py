@@ -19,6 +19,23 @@ JUDGED_SCALES = ("laptop", "paper")
 _WORDS = {"statement", "place", "data", "note", "command", "changed"}
 _SETTING = {"chapter", "scale", "dataset", "seeds", "gamma", "network", "command"}
 
+_COMMON = {"rule", "metric", "network", "gamma", "beside"}
+_BOUNDS = {"above", "below", "at_most", "refuted_above"}
+#: Kind of rule -> what a condition of it may say.
+CONDITIONS = {
+    "mean": _COMMON | _BOUNDS | {"over"},
+    "paired": _COMMON | _BOUNDS | {"against", "heading"},
+    "slope": _COMMON | _BOUNDS | {"entry"},
+    "rank_correlation": _COMMON | _BOUNDS | {"with", "entry", "ceiling"},
+    "share": _COMMON | {"from", "to", "within", "matched"},
+}
+#: Part of a condition -> what it may say.
+_PARTS = {
+    "entry": {"metric", "of", "within", "above", "alive"},
+    "ceiling": {"metric", "below"},
+    "matched": {"metric", "within"},
+}
+
 
 def read_claims(root: Path) -> dict[str, Any]:
     """Return the checked content of ``book/claims.yml``: `statements`, `published`, and what holds for all rows.
@@ -26,7 +43,8 @@ def read_claims(root: Path) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        If the file is absent or no YAML, or a setting lacks a part or names a scale that may not judge.
+        If the file is absent or no YAML, a row has no conditions or no settings, a condition says what its rule does
+        not know, or a setting lacks a part or names a weight decay or a scale that cannot judge.
     """
     import yaml
 
@@ -39,17 +57,54 @@ def read_claims(root: Path) -> dict[str, Any]:
         isinstance(claims.get(key), dict) for key in ("statements", "published")
     ):
         raise UsageError("book/claims.yml must hold 'statements' and 'published', each name -> row")
-    for name, row in [*claims["statements"].items(), *claims["published"].items()]:
-        for setting in row.get("settings", ()):
-            missing = sorted(_SETTING - setting.keys())
-            if missing:
-                raise UsageError(f"book/claims.yml: a setting of {name} lacks {', '.join(missing)}")
-            if setting["scale"] not in JUDGED_SCALES:
-                raise UsageError(
-                    f"book/claims.yml: a setting of {name} is to be judged at scale {setting['scale']!r}; "
-                    f"only {' and '.join(JUDGED_SCALES)} may judge"
-                )
+    for group, parts in (("statements", ("conditions", "settings")), ("published", ("settings",))):
+        for name, row in claims[group].items():
+            for part in parts:
+                items = row.get(part) if isinstance(row, dict) else None
+                if not (isinstance(items, list) and items and all(isinstance(item, dict) for item in items)):
+                    raise UsageError(f"book/claims.yml: {name} has no {part}")
+            for condition in row["conditions"] if "conditions" in parts else ():
+                _check_condition(name, condition)
+            for setting in row["settings"]:
+                _check_setting(name, setting, {"statements": "all", "published": "same"}[group])
     return claims
+
+
+def _check_condition(name: str, condition: Mapping[str, Any]) -> None:
+    rule = condition.get("rule")
+    if rule not in CONDITIONS:
+        raise UsageError(
+            f"book/claims.yml: a condition of {name} has the rule {rule!r}; choose one of {', '.join(CONDITIONS)}"
+        )
+    said = [("", condition, CONDITIONS[rule])]
+    said += [(f" in {part}", condition[part], known) for part, known in _PARTS.items() if part in condition]
+    for place, words, known in said:
+        if unknown := sorted(set(words) - known):
+            raise UsageError(
+                f"book/claims.yml: a condition of {name} says {', '.join(unknown)}{place}, which the rule {rule} "
+                f"does not know; it knows {', '.join(sorted(known))}"
+            )
+    _check_gamma(name, condition.get("gamma", "all"), "all")
+
+
+def _check_setting(name: str, setting: Mapping[str, Any], own: str) -> None:
+    if missing := sorted(_SETTING - setting.keys()):
+        raise UsageError(f"book/claims.yml: a setting of {name} lacks {', '.join(missing)}")
+    if setting["scale"] not in JUDGED_SCALES:
+        raise UsageError(
+            f"book/claims.yml: a setting of {name} is to be judged at scale {setting['scale']!r}; "
+            f"only {' and '.join(JUDGED_SCALES)} may judge"
+        )
+    _check_gamma(name, setting["gamma"], own)
+
+
+def _check_gamma(name: str, gamma: Any, own: str) -> None:
+    """Refuse a weight decay that is no number and no word; `own` is the word of only statements or only numbers."""
+    if not isinstance(gamma, (int, float)) and gamma not in ("best", "any", own):
+        raise UsageError(
+            f"book/claims.yml: {name} is to be judged at gamma {gamma!r}; give best, any, {own} or a number "
+            "(with a dot: YAML reads 1e-3 as a word)"
+        )
 
 
 def published(place: str) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from geolib.chapters import UsageError
+from geolib.chapters import UsageError, find_chapter, resolve_parameters
 from geolib.claims import JUDGED_SCALES
+from geolib.provenance import source_digest
+from geolib.results import variant_name
 from geolib.verdicts import MINIMUM_SEEDS
 
 __all__ = ["Evidence", "Result", "Silence", "read_result", "result_paths"]
@@ -31,6 +33,8 @@ class Result:
         What its place says it is a run of.
     numbers, provenance
         Its two parts.
+    earlier
+        Whether chapter, library or lock file have changed since.
     """
 
     path: str
@@ -38,6 +42,13 @@ class Result:
     chapter: str
     numbers: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    earlier: bool = False
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether no commit holds what it was computed with."""
+        commit = str(self.provenance.get("commit") or "")
+        return not commit or commit.endswith("+")
 
     @property
     def dataset(self) -> str:
@@ -57,13 +68,13 @@ def result_paths(root: Path) -> list[Path]:
 
 
 def read_result(root: Path, path: Path) -> Result:
-    """Read a results file; raise `UsageError` if it is none, or is not of the chapter and scale its place names."""
+    """Read a results file; raise `UsageError` if it is none, or not of the chapter, scale and data its place names."""
     short = path.relative_to(root).as_posix()
     _, scale, below = short.split("/", 2)
     chapter = below.removesuffix(".json").partition("@")[0]
     try:
         content = json.loads(path.read_text("utf-8"))
-        numbers, provenance = content["numbers"], content["provenance"]
+        numbers, provenance = content["numbers"], dict(content["provenance"])
         records = [*numbers.get("runs", ()), *numbers.get("untrained", ())]
         sound = isinstance(numbers["parameters"], dict) and all(record.keys() >= {"seed"} for record in records)
         same = (numbers["scale"], numbers["chapter"]) == (scale, chapter)
@@ -75,7 +86,17 @@ def read_result(root: Path, path: Path) -> Result:
         raise UsageError(
             f"{short} holds a run of {numbers['chapter']} at scale {numbers['scale']}, not of {chapter} at {scale}"
         )
-    return Result(short, scale, chapter, numbers, provenance)
+    try:
+        source = find_chapter(root, chapter)
+        named = {key: numbers["parameters"].get(key) for key in ("dataset", "limit_train")}
+        known = {key: value for key, value in named.items() if value is not None and key in source.schemas}
+        variant = variant_name(source, scale, resolve_parameters(source, scale, known))
+    except UsageError as error:
+        raise UsageError(f"{short}: {error}") from error
+    if below != f"{chapter}{variant}.json":
+        raise UsageError(f"{short} holds a run whose parameters name it {chapter}{variant}.json")
+    earlier = provenance.get("source_sha256") != source_digest(source, numbers["parameters"])
+    return Result(short, scale, chapter, numbers, provenance, earlier)
 
 
 class Silence(Exception):  # noqa: N818 - no error: a verdict of its own

@@ -16,7 +16,7 @@ from geolib.statistics import Interval, student_t_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ledger_path", "ledger_rows", "ledger_table", "write_ledger"]
+__all__ = ["committed_part", "ledger_path", "ledger_rows", "ledger_table", "write_ledger"]
 
 _KINDS = ("resnet", "plain", "unnamed")
 
@@ -32,7 +32,8 @@ def ledger_table() -> pd.DataFrame:
     One row for each statement or published number in each setting, with the columns `id`, `group` (``statements``,
     ``slide_31``, ...), `statement`, `place`, `metric`, `setting`, `published`, `reading_error`, `mean`, `low`, `high`,
     `count` (ours: mean and 95% Student t interval over `count` seeds), `verdict`, `heading`, `why`, `scale`, `chapter`,
-    `dataset`, `command`, `commit` (of the run) and `conditions` (a list: each condition's own finding).
+    `dataset`, `command`, `commit` (of the run), `earlier` (whether what the run
+    was computed with has changed since) and `conditions` (a list: each condition's own finding).
     """
     import pandas as pd
 
@@ -42,8 +43,13 @@ def ledger_table() -> pd.DataFrame:
 def write_ledger(root: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write the rows to ``results/ledger.json``, whole or not at all; return the path."""
     path = ledger_path(root)
-    write_json(path, {"rows": rows})
+    write_json(path, {"rows": [committed_part(row) for row in rows]})
     return path
+
+
+def committed_part(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is written of a row: all but `earlier`, which turns with any change of the library."""
+    return {name: value for name, value in row.items() if name != "earlier"}
 
 
 def ledger_rows(root: Path) -> list[dict[str, Any]]:
@@ -132,7 +138,9 @@ def _published_rows(
                     if result
                     else _not_run(here, results, chapters)
                 )
-                yield _row(head, metric, here, defaults, finding, result) | number
+                widening = _deviations(metric, here, results) if finding.verdict in ("within", "outside") else None
+                earlier = {"earlier": True} if widening and widening.earlier else {}
+                yield _row(head, metric, here, defaults, finding, result) | number | earlier
 
 
 def _compare(
@@ -148,24 +156,35 @@ def _compare(
         return Finding("not comparable", interval, f"other data: ours {setting['dataset']}, published {place['data']}")
     if result.limit:
         return Finding("not comparable", interval, f"a reduced run: {result.limit} training points")
-    low, high, why = _deviations(metric, setting, results)
+    low, high, why = _widening(metric, setting, results)
     error = number["reading_error"]
     inside = interval.low + low - error <= number["published"] <= interval.high + high + error
     return Finding("within" if inside else "outside", interval, why)
 
 
-def _deviations(metric: str, setting: Mapping[str, Any], results: Sequence[Result]) -> tuple[float, float, str]:
+def _widening(metric: str, setting: Mapping[str, Any], results: Sequence[Result]) -> tuple[float, float, str]:
     """Return by how much the settings that the sources leave open lower and raise a metric on this data."""
+    result, kind = _deviations(metric, setting, results), setting["network"].get("kind")
+    if result is None:
+        return 0.0, 0.0, f"not widened: no deviations of {metric} were measured on {setting['dataset']}"
+    ends, given = result.numbers["ranges"][kind][metric], result.numbers["parameters"]
+    low, high = min(ends[0], 0.0), max(ends[1], 0.0)
+    at = [f"scale {result.scale}", f"{given['epochs']} epochs" if "epochs" in given else ""]
+    at += [f"gamma {given['weight_decay']:g}" if "weight_decay" in given else ""]
+    shifts = [row for row in result.numbers.get("shifts", ()) if (row["kind"], row["metric"]) == (kind, metric)]
+    died = sum("mean" not in row for row in shifts)
+    lost = f"; {died} of {len(shifts)} shifts have no mean: networks died or diverged" if died else ""
+    return low, high, f"widened by the deviations at {', '.join(filter(None, at))}: {low:+.3g} to {high:+.3g}{lost}"
+
+
+def _deviations(metric: str, setting: Mapping[str, Any], results: Sequence[Result]) -> Result | None:
+    """Return the run that says how far a metric of the setting's network moves on this data, of its scale first."""
     measured = [
         result for result in results
         if result.chapter == "deviations" and result.dataset == setting["dataset"] and not result.limit
+        and result.numbers.get("ranges", {}).get(setting["network"].get("kind"), {}).get(metric)
     ]  # fmt: skip
-    for result in sorted(measured, key=lambda result: result.scale != setting["scale"]):
-        shifts = result.numbers.get("ranges", {}).get(setting["network"].get("kind"), {}).get(metric)
-        if shifts:
-            low, high = min(shifts[0], 0.0), max(shifts[1], 0.0)
-            return low, high, f"widened by the deviations measured in {result.path}: {low:+.3g} to {high:+.3g}"
-    return 0.0, 0.0, f"not widened: no deviations of {metric} were measured on {setting['dataset']}"
+    return min(measured, key=lambda result: result.scale != setting["scale"], default=None)
 
 
 def _result(setting: Mapping[str, Any], results: Sequence[Result], *, reduced: bool) -> Result | None:
@@ -204,6 +223,7 @@ def _row(
         "scale": setting["scale"], "chapter": setting["chapter"], "dataset": setting["dataset"],
         "command": result.provenance.get("command", setting["command"]) if result else setting["command"],
         "commit": result.provenance.get("commit", "") if result else "", "conditions": list(conditions),
+        "earlier": bool(result and result.earlier),
     }  # fmt: skip
 
 

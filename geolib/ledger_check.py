@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geolib.chapters import UsageError, find_chapter, resolve_parameters
+from geolib.chapters import UsageError, find_chapter, resolve_parameters, scale_values
 from geolib.claims import rules_digest
 from geolib.evidence import Result, read_result, result_paths
-from geolib.ledger import ledger_path, ledger_rows
-from geolib.provenance import grid_digest, source_digest
+from geolib.ledger import committed_part, ledger_path, ledger_rows
+from geolib.provenance import grid_digest
+from geolib.scores import line_shape_null
+from geolib.sensitivity import shift_ranges
+from geolib.tables import best_settings
 
 __all__ = ["Check", "check_ledger"]
 
@@ -31,10 +35,13 @@ class Check:
         One line for each verdict, number, results file, grid or rule that is not what it was.
     earlier
         Results files computed with an earlier version of chapter or library: no fault, but never kept silent.
+    uncommitted
+        One line for each results file whose computation no commit holds: likewise no fault.
     """
 
     faults: tuple[str, ...]
     earlier: tuple[str, ...]
+    uncommitted: tuple[str, ...] = ()
 
 
 def check_ledger(root: Path) -> Check:
@@ -47,17 +54,20 @@ def check_ledger(root: Path) -> Check:
         except UsageError as error:
             faults.append(str(error))
     complete = not faults
-    earlier: list[str] = []
     for result in results:
         try:
-            faults += _result_faults(root, result)
-            if _is_earlier(root, result):
-                earlier.append(result.path)
+            faults += [*_result_faults(root, result), *_derived_faults(result)]
         except UsageError as error:
             faults.append(f"{result.path}: {error}")
     if complete:  # a row that lacks its results would only repeat that they cannot be read
         faults += _row_faults(root)
-    return Check(tuple(faults), tuple(earlier))
+    earlier = tuple(result.path for result in results if result.earlier)
+    uncommitted = tuple(
+        f"{result.path}: no commit holds what it was computed with (commit {result.provenance.get('commit', '')!r})"
+        for result in results
+        if result.uncommitted
+    )
+    return Check(tuple(faults), earlier, uncommitted)
 
 
 def _result_faults(root: Path, result: Result) -> list[str]:
@@ -78,12 +88,49 @@ def _result_faults(root: Path, result: Result) -> list[str]:
     for name, value in resolve_parameters(chapter, result.scale, overrides).items():
         if name in given and given[name] != value:  # a parameter that came later shows as an earlier version
             faults.append(f"{result.path}: it ran with {name} = {given[name]}, the scale {result.scale} says {value}")
-    return faults
+    lacking = scale_values(chapter, result.scale, given.get("dataset")).keys() - given.keys()
+    return faults + [
+        f"{result.path}: it does not say its {name}, which the scale {result.scale} sets" for name in sorted(lacking)
+    ]
 
 
-def _is_earlier(root: Path, result: Result) -> bool:
-    chapter = find_chapter(root, result.chapter)
-    return result.provenance.get("source_sha256") != source_digest(chapter, result.numbers["parameters"])
+def _derived_faults(result: Result) -> list[str]:
+    """Return a line for each of a file's `best`, `ranges` and `lss_nulls` that its records and parameters contradict.
+
+    The nulls are computed again only for dense networks of one depth, which is quick.
+    """
+    numbers = result.numbers
+    found: list[tuple[str, Any, Any, bool]] = []
+    try:
+        if "best" in numbers and "validation" in numbers:
+            chosen = best_settings(numbers["validation"], ["weight_decay"])
+            best = {choice["kind"]: choice["weight_decay"] for choice in chosen}
+            found.append(("best", numbers["best"], best, numbers["best"] == best))
+        if "ranges" in numbers and "shifts" in numbers:
+            ranges = shift_ranges(numbers["shifts"])
+            found.append(("ranges", numbers["ranges"], ranges, _same(numbers["ranges"], ranges)))
+        for kind, size in _null_sizes(numbers).items():
+            given, null = numbers["lss_nulls"][kind], float(line_shape_null(*size, kind=kind).mean())
+            found.append((f"the null {kind!r} of LSS", given, null, _same(given, null)))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return [f"{result.path}: what it derives cannot be computed again: {type(error).__name__}: {error}"]
+    return [
+        f"{result.path}: {name} is {given!r}, but its records and parameters give {due!r}"
+        for name, given, due, same in found
+        if not same
+    ]
+
+
+def _null_sizes(numbers: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Return the steps and the dimension of each null that is one number, of dense networks."""
+    given = numbers["parameters"]
+    measured = {record["dimension"] for record in numbers.get("untrained", ()) if "dimension" in record}
+    dimension = measured.pop() if len(measured) == 1 else given.get("width")
+    if given.get("form", "dense") != "dense" or measured or not (given.get("blocks") and dimension):
+        return {}
+    nulls = numbers.get("lss_nulls", {})
+    size = (int(given["blocks"]), int(dimension))
+    return {kind: size for kind, null in nulls.items() if isinstance(null, (int, float))}
 
 
 def _row_faults(root: Path) -> list[str]:
@@ -92,15 +139,21 @@ def _row_faults(root: Path) -> list[str]:
     if not path.is_file():
         return [f"{short} is missing: run geolib ledger"]
     try:
-        committed = {_key(row): row for row in json.loads(path.read_text("utf-8"))["rows"]}
+        content = json.loads(path.read_text("utf-8"))
+        committed = {_key(row): row for row in content["rows"]}
+        order = [_key(row) for row in content["rows"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"{short} cannot be read: {type(error).__name__}: {error}"]
     try:
         rows = ledger_rows(root)
     except UsageError as error:
         return [str(error)]
-    current = {_key(row): row for row in rows}
-    faults = [f"{short}: {_named(key)} is no row of the ledger" for key in committed.keys() - current.keys()]
+    current = {_key(row): committed_part(row) for row in rows}
+    faults = [f"{short}: holds {name!r} beside its rows" for name in content.keys() - {"rows"}]
+    faults += [f"{short}: {_named(key)} stands there {n} times" for key, n in Counter(order).items() if n > 1]
+    if order != list(current) and sorted(order) == sorted(current):
+        faults.append(f"{short}: its rows are not in the ledger's order")
+    faults += [f"{short}: {_named(key)} is no row of the ledger" for key in committed.keys() - current.keys()]
     faults += [f"{short}: {_named(key)} is missing" for key in current.keys() - committed.keys()]
     for key in current.keys() & committed.keys():
         faults += _differences(f"{short}: {_named(key)}", committed[key], current[key])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geolib.chapters import book_root, chapter_names
+from geolib.rules import interval_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,11 +42,13 @@ def number_words(row: Mapping[str, Any]) -> tuple[str, str]:
     published = ""
     if row["published"] is not None:
         published = f"{row['published']:g}" + (f" ± {row['reading_error']:g}" if row["reading_error"] else "")
-    return published, _interval_words(row)
+    return published, interval_words(row["mean"], row["low"], row["high"])
 
 
-def _interval_words(row: Mapping[str, Any]) -> str:
-    return "" if row["mean"] is None else f"{row['mean']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+def _verdict_words(row: Mapping[Any, Any]) -> list[str]:
+    """Return the verdict and what qualifies it: its heading, and that its run is of an earlier version."""
+    earlier = "computed with an earlier version" if row["earlier"] else ""
+    return [words for words in (row["verdict"], row["heading"], earlier) if words]
 
 
 def ledger_text(rows: Sequence[Mapping[str, Any]], width: int) -> str:
@@ -59,7 +62,7 @@ def ledger_text(rows: Sequence[Mapping[str, Any]], width: int) -> str:
         if title != last:
             lines += ["", *textwrap.wrap(title, width)]
             last = title
-        verdict = row["verdict"] + (f", {row['heading']}" if row["heading"] else "")
+        verdict = ", ".join(_verdict_words(row))
         lines += _wrapped((row["id"], row["setting"], *number_words(row), verdict, row["chapter"]), widths)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(row["verdict"] for row in rows).items())
     return "\n".join([*lines, "", *textwrap.wrap(f"{len(rows)} rows: {counts}", width)])
@@ -102,9 +105,13 @@ def show_ledger(table: pd.DataFrame, group: str) -> HTML:
 
 def _page_cells(row: Mapping[str, Any], pages: Container[str]) -> dict[str, str]:
     published, ours = number_words(row)
-    conditions = [f"{one['what']}: {_interval_words(one) or 'none'}, {one['verdict']}" for one in row["conditions"]]
-    verdict = f"<strong>{html.escape(row['verdict'])}</strong>"
-    verdict += "".join(f"<br>{html.escape(row[part])}" for part in ("heading", "why") if row[part])
+    conditions = [
+        f"{one['what']}: {interval_words(one['mean'], one['low'], one['high']) or 'none'}, {one['verdict']}"
+        for one in row["conditions"]
+    ]
+    first, *beside = _verdict_words(row)
+    verdict = f"<strong>{html.escape(first)}</strong>"
+    verdict += "".join(f"<br>{html.escape(words)}" for words in (*beside, row["why"]) if words)
     chapter = html.escape(row["chapter"])
     link = f"<a class='reference internal' href='{chapter}.html'>{chapter}</a>" if row["chapter"] in pages else chapter
     return {
@@ -115,7 +122,7 @@ def _page_cells(row: Mapping[str, Any], pages: Container[str]) -> dict[str, str]
 
 
 def show_ledger_summary(table: pd.DataFrame) -> Markdown:
-    """Return the ledger at a glance: one line a statement with its verdicts, one a slide with the counts of its own."""
+    """Return the ledger at a glance: one line a statement with its verdicts, one a slide with its counts."""
     from IPython.display import Markdown
 
     lines = []
@@ -123,15 +130,17 @@ def show_ledger_summary(table: pd.DataFrame) -> Markdown:
         where: dict[str, list[str]] = {}
         for _, chapter in rows.groupby("chapter", sort=False):
             for row, words in zip(chapter.to_dict("records"), _differences(chapter), strict=True):
-                verdict = row["verdict"] + (f", {row['heading']}" if row["heading"] else "")
+                verdict = ", ".join(_verdict_words(row))
                 place = ", ".join([row["chapter"].rpartition("/")[2].replace("_", " "), *words])
                 where.setdefault(verdict, []).append(place)
         parts = [v if v == "not run" else f"{v} ({'; '.join(places)})" for v, places in where.items()]
         lines.append(f"- **{name}**, {rows.iloc[0]['statement']}: {'; '.join(parts)}")
     for _, rows in table[table["group"] != "statements"].groupby("group", sort=False):
-        counts = Counter(rows.groupby("id", sort=False)["verdict"].first())
-        said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-        lines.append(f"- **Numbers of {rows.iloc[0]['place']}**: {said}")
+        counts = Counter(
+            (", ".join(_verdict_words(row)), row["scale"], row["dataset"]) for row in rows.to_dict("records")
+        )
+        said = [f"{count} {verdict} ({scale}, {dataset})" for (verdict, scale, dataset), count in counts.items()]
+        lines.append(f"- **Numbers of {rows.iloc[0]['place']}**: {'; '.join(said)}")
     return Markdown("\n".join(lines))
 
 

@@ -13,7 +13,7 @@ from geolib.evidence import Evidence, Silence
 from geolib.statistics import Interval, student_t_interval
 from geolib.verdicts import verdict
 
-__all__ = ["RULES", "Finding", "combine", "condition_words", "judge"]
+__all__ = ["RULES", "Finding", "combine", "condition_words", "interval_words", "judge"]
 
 #: Fewer weight decays than this give no slope and no correlation.
 MINIMUM_GAMMAS = 3
@@ -44,6 +44,7 @@ class Finding:
 
 def judge(condition: Mapping[str, Any], evidence: Evidence) -> Finding:
     """Judge one condition of ``claims.yml``; its own `network` and `gamma` go over the setting's."""
+    setting = evidence
     evidence = replace(
         evidence,
         network={**evidence.network, **condition.get("network", {})},
@@ -53,7 +54,9 @@ def judge(condition: Mapping[str, Any], evidence: Evidence) -> Finding:
         finding = RULES[condition["rule"]](condition, evidence)
         return replace(finding, why="; ".join(filter(None, [finding.why, _beside(condition, evidence)])))
     except Silence as silence:
-        return Finding(silence.verdict, why=str(silence))
+        # Where the setting's own networks ran, what is missing is a control, not the run.
+        missing = silence.verdict == "not run at this scale" and setting.records()
+        return Finding("no verdict" if missing else silence.verdict, why=str(silence))
 
 
 def combine(findings: Sequence[Finding]) -> str:
@@ -126,7 +129,10 @@ def _slope(condition: Mapping[str, Any], evidence: Evidence) -> Finding:
     _enough(entered, "enter")
     slopes = _slopes(condition["metric"], evidence, entered)
     alive = [gamma for gamma in nonzero if _alive(evidence, gamma)]
-    every = _written(student_t_interval(_slopes(condition["metric"], evidence, alive)))
+    try:
+        every = _written(student_t_interval(_slopes(condition["metric"], evidence, alive)))
+    except Silence:  # it only stands beside the judged one
+        every = "none"
     return _judged(slopes, condition, f"{_listed(entered)}; over all of {_listed(alive)} {every}")
 
 
@@ -170,15 +176,18 @@ def _share(condition: Mapping[str, Any], evidence: Evidence) -> Finding:
 def _entering(condition: Mapping[str, Any], evidence: Evidence, gammas: Sequence[float]) -> list[float]:
     """Return the weight decays whose networks trained well enough; those that diverged count with 0.
 
-    With ``alive``, a weight decay at which a network died or diverged does not enter; else it gives no verdict.
+    With ``alive``, a weight decay at which a network died or diverged does not enter; else it gives no verdict, as does
+    one at gamma 0 with which the others are compared.
     """
     entry = condition.get("entry")
     if entry is None:
         return list(gammas)
     if entry.get("alive"):
         gammas = [gamma for gamma in gammas if _alive(evidence, gamma)]
+    kept = 0 if entry.get("of") == "zero" else None
     mean = {
-        gamma: evidence.values(entry["metric"], gamma=gamma, lost=0).mean() for gamma in {*gammas, *evidence.gammas()}
+        gamma: evidence.values(entry["metric"], gamma=gamma, lost=None if gamma == kept else 0).mean()
+        for gamma in {*gammas, *evidence.gammas()}
     }
     if "above" in entry:
         return [gamma for gamma in gammas if mean[gamma] > entry["above"]]
@@ -202,8 +211,13 @@ def _listed(gammas: Sequence[float]) -> str:
     return "gamma " + ", ".join(f"{gamma:g}" for gamma in gammas)
 
 
+def interval_words(mean: float | None, low: float | None, high: float | None) -> str:
+    """Write an interval as ``0.5 [0.4, 0.6]``; nothing where there is none."""
+    return "" if mean is None else f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+
+
 def _written(interval: Interval) -> str:
-    return f"{interval.mean:.3g} [{interval.low:.3g}, {interval.high:.3g}]"
+    return interval_words(interval.mean, interval.low, interval.high)
 
 
 def _beside(condition: Mapping[str, Any], evidence: Evidence) -> str:

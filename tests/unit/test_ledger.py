@@ -10,12 +10,15 @@ import yaml
 from geolib import ledger_table, published, show_ledger, show_ledger_summary
 from geolib.__main__ import main
 from geolib.chapters import UsageError, find_chapter
-from geolib.claims import read_claims, rules_digest
+from geolib.claims import CONDITIONS, read_claims, rules_digest
+from geolib.evidence import read_result
 from geolib.ledger import ledger_rows
 from geolib.ledger_check import check_ledger
 from geolib.ledger_views import ledger_text
 from geolib.provenance import grid_digest, source_digest
+from geolib.results import variant_name
 from geolib.rules import RULES
+from geolib.scores import line_shape_null
 from geolib.verdicts import MINIMUM_SEEDS
 
 SEEDS = [100, 101, 102, 103, 104]
@@ -44,6 +47,7 @@ def ledger_book(tmp_path, root, monkeypatch):
     (tmp_path / "book/scales").mkdir(parents=True)
     shutil.copy(root / "book/claims.yml", tmp_path / "book")
     names = {s["chapter"] for row in rows_of(read_claims(tmp_path)).values() for s in row["settings"]}
+    names.add("deviations")
     for name in names:
         (tmp_path / f"book/{name}.md").parent.mkdir(exist_ok=True)
         (tmp_path / f"book/{name}.md").write_text(CHAPTER, "utf-8")
@@ -69,7 +73,7 @@ def plant(book, setting, world, *, limit=0, folder=None):
     fields = {k: v for k, v in setting["network"].items() if k not in ("kind", "arm", "blocks", "width")}
     networks = [
         {"kind": kind, "blocks": blocks, "width": width, "arm": arm, **fields}
-        for kind in ("resnet", "plain") for blocks in (10, 4) for width in (64, 8)
+        for kind in ("resnet", "plain") for blocks in (10, 4) for width in (64, 16, 8)
         for arm in ("none", "decay0", "decay", "penalty")
     ]  # fmt: skip
 
@@ -97,8 +101,8 @@ def plant(book, setting, world, *, limit=0, folder=None):
         "rules_sha256": rules_digest(book, chapter.name),
     }  # fmt: skip
     made = {"command": "geolib run x", "commit": "abc", "source_sha256": source_digest(chapter, parameters)}
-    suffix = f"@{setting['dataset']}" + (f"-{limit}" if limit else "")
-    path = book / "results" / (folder or setting["scale"]) / f"{chapter.name}{suffix}.json"
+    name = chapter.name + variant_name(chapter, setting["scale"], parameters)
+    path = book / "results" / (folder or setting["scale"]) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"numbers": numbers, "provenance": made}), "utf-8")
     return path
@@ -200,7 +204,7 @@ def test_a_setting_is_split_by_depth(ledger_book):
     plant(ledger_book, setting, WORLDS["C11"][0])
     rows = [row for row in judged(ledger_book, "C11") if row["dataset"] == "mnist" and "plain" in row["setting"]]
     assert [row["setting"] for row in rows] == [
-        "paper, mnist, plain, blocks 4, all gammas", "paper, mnist, plain, blocks 10, all gammas",
+        "paper, mnist, plain, width 64, blocks 4, all gammas", "paper, mnist, plain, width 64, blocks 10, all gammas",
     ]  # fmt: skip
 
 
@@ -293,6 +297,81 @@ def test_a_missing_or_an_added_row_and_a_missing_or_broken_ledger_are_seen(ledge
     assert check(capsys)[2] == ["geolib: results/ledger.json is missing: run geolib ledger"]
 
 
+def rewrite(path, change):
+    content = json.loads(path.read_text("utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["rows"].insert(0, c["rows"][0] | {"verdict": "refuted"}), "stands there 2 times"),
+        (lambda c: c["rows"].reverse(), "its rows are not in the ledger's order"),
+        (lambda c: c.update(note="all supported"), "holds 'note' beside its rows"),
+    ],
+)
+def test_a_doubled_row_another_order_and_another_part_are_seen(ledger_book, recorded, capsys, change, words):
+    rewrite(ledger_book / "results/ledger.json", change)
+    status, _, faults = check(capsys)
+    assert (status, len(faults)) == (1, 1)
+    assert words in faults[0]
+
+
+def derived(numbers):
+    """Let a results file say all that follows from its records and parameters."""
+    numbers["validation"] = [
+        {"kind": kind, "weight_decay": gamma, "seed": 0, "validation_accuracy": accuracy}
+        for kind in ("resnet", "plain") for gamma, accuracy in ((0, 0.5), (1e-3, 0.9), (1e-2, 0.9))
+    ]  # fmt: skip
+    numbers["shifts"] = [{"kind": "resnet", "metric": "lss", "mean": mean} for mean in (-0.2, 0.1)]
+    numbers["ranges"] = {"resnet": {"lss": [-0.2, 0.1]}}
+    numbers["parameters"] |= {"blocks": 4, "width": 8, "form": "dense"}
+    numbers["lss_nulls"] = {"walk": line_shape_null(4, 8).mean(), "independent": {"4": 1.0}}
+
+
+def of_dimension(numbers):
+    numbers["untrained"][0]["dimension"] = 3.0
+    numbers["lss_nulls"]["walk"] = line_shape_null(4, 3).mean()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda n: None, None),
+        (of_dimension, None),
+        (lambda n: (n["parameters"].update(form="conv"), n["lss_nulls"].update(walk=1.0)), None),
+        (lambda n: n["best"].update(resnet=1e-2), "best is {'resnet': 0.01"),
+        (lambda n: n["ranges"]["resnet"].update(lss=[-2, 2]), "ranges is"),
+        (lambda n: n["lss_nulls"].update(walk=n["lss_nulls"]["walk"] * (1 + 1e-6)), "the null 'walk' of LSS is"),
+        (lambda n: n["lss_nulls"].update(stroll=1.0), "what it derives cannot be computed again"),
+        (lambda n: n["validation"][0].pop("seed"), "what it derives cannot be computed again"),
+    ],
+)
+def test_what_a_result_derives_is_computed_again(ledger_book, recorded, change, words):
+    rewrite(recorded, lambda content: derived(content["numbers"]))
+    rewrite(recorded, lambda content: change(content["numbers"]))
+    main(["ledger"])
+    faults = check_ledger(ledger_book).faults
+    assert len(faults) == (words is not None)
+    assert not faults or words in faults[0]
+
+
+def test_a_result_without_a_parameter_of_its_scale_is_seen(ledger_book, recorded):
+    rewrite(recorded, lambda content: content["numbers"]["parameters"].pop("seeds"))
+    faults = check_ledger(ledger_book).faults
+    assert any("it does not say its seeds, which the scale laptop sets" in fault for fault in faults)
+
+
+@pytest.mark.parametrize("name", ["resnet_vs_plain@digits", "resnet_vs_plain@mnist", "resnet_vs_plain@-1000"])
+def test_a_result_whose_name_is_not_its_parameters_is_refused(ledger_book, recorded, capsys, name):
+    assert read_result(ledger_book, recorded).path.endswith("laptop/figures/resnet_vs_plain.json")
+    recorded.rename(recorded.with_name(f"{name}.json"))
+    assert main(["ledger"]) == 2
+    assert f"{name}.json holds a run whose parameters name it figures/resnet_vs_plain.json" in capsys.readouterr().err
+    assert len(check_ledger(ledger_book).faults) == 1
+
+
 def test_a_tampered_result_is_seen(recorded, capsys):
     content = json.loads(recorded.read_text("utf-8"))
     for record in content["numbers"]["runs"]:
@@ -307,7 +386,7 @@ def test_a_result_that_does_not_parse_is_seen(recorded, capsys):
     recorded.write_text(recorded.read_text("utf-8")[:-20], "utf-8")
     status, _, faults = check(capsys)
     assert (status, len(faults)) == (1, 1)
-    assert "resnet_vs_plain@digits.json is no results file" in faults[0]
+    assert "resnet_vs_plain.json is no results file" in faults[0]
     assert main(["ledger"]) == 2
 
 
@@ -351,7 +430,38 @@ def test_an_earlier_version_is_listed_and_is_no_fault(ledger_book, recorded, cap
     (ledger_book / "requirements.lock").write_text("a==2\n", "utf-8")
     status, output, faults = check(capsys)
     assert (status, faults) == (0, [])
-    assert "results/laptop/figures/resnet_vs_plain@digits.json: computed with an earlier version" in output
+    assert "results/laptop/figures/resnet_vs_plain.json: computed with an earlier version" in output
+    assert check_ledger(ledger_book).earlier == tuple(
+        f"results/{place}.json" for place in ("laptop/figures/resnet_vs_plain", "paper/figures/resnet_vs_plain@mnist")
+    )
+
+
+def test_an_earlier_version_stands_beside_the_verdict_and_is_not_written(ledger_book, recorded):
+    assert not ledger_table()["earlier"].any()
+    before = (ledger_book / "results/ledger.json").read_bytes()
+    (ledger_book / "requirements.lock").write_text("a==2\n", "utf-8")
+    table = ledger_table()
+    ran = table["commit"] != ""
+    assert (table["earlier"] == ran).all()
+    words = "computed with an earlier version"
+    assert show_ledger(table, "statements").data.count(f"<br>{words}") == ran[table["group"] == "statements"].sum()
+    assert f"supported, {words} (resnet vs plain, laptop, digits" in show_ledger_summary(table).data
+    assert words in ledger_text(ledger_rows(ledger_book), 400)
+    assert main(["ledger"]) == 0
+    assert (ledger_book / "results/ledger.json").read_bytes() == before
+    assert words.encode() not in before
+    assert b'"earlier"' not in before
+
+
+@pytest.mark.parametrize(("commit", "uncommitted"), [("abc+", True), ("", True), (None, True), ("abc", False)])
+def test_a_run_of_uncommitted_changes_is_listed_and_is_no_fault(ledger_book, recorded, commit, uncommitted):
+    rewrite(recorded, lambda content: content["provenance"].update(commit=commit))
+    main(["ledger"])
+    found = check_ledger(ledger_book)
+    assert not found.faults
+    path = "results/laptop/figures/resnet_vs_plain.json"
+    line = f"{path}: no commit holds what it was computed with (commit {commit!r})"
+    assert found.uncommitted == ((line,) if uncommitted else ())
 
 
 def test_the_digest_sees_rules_and_no_words(ledger_book):
@@ -363,7 +473,7 @@ def test_the_digest_sees_rules_and_no_words(ledger_book):
             row |= {"statement": "x", "place": "y", "note": "z", "changed": [{"date": "2026-01-01", "what": "words"}]}
             row["settings"][0]["command"] = "x"
         claims["statements"] = dict(reversed(claims["statements"].items()))
-        claims["statements"]["C12"]["conditions"] = []  # another chapter's
+        claims["statements"]["C12"]["conditions"][0]["below"] = -1  # another chapter's
 
     change_claims(ledger_book, reword)
     assert rules_digest(ledger_book, "figures/resnet_vs_plain") == before
@@ -378,6 +488,35 @@ def test_bad_claims_are_one_sentence(ledger_book, capsys):
         assert main(["ledger", "--check"]) in (1, 2)
         assert main(["ledger"]) == 2
     assert capsys.readouterr().err.count("\n") == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["C3"]["conditions"][0].update(bellow=1), "says bellow, which the rule slope does not know"),
+        (lambda c: c["C3"]["conditions"][0].update(over="walk"), "says over, which the rule slope does not know"),
+        (lambda c: c["C3"]["conditions"][0]["entry"].update(belwo=1), "says belwo in entry"),
+        (lambda c: c["C1"]["conditions"][0].update(rule="median"), "has the rule 'median'; choose one of mean"),
+        (lambda c: c["C1"]["conditions"][0].pop("rule"), "has the rule None"),
+        (lambda c: c["C1"].pop("conditions"), "C1 has no conditions"),
+        (lambda c: c["C1"].update(conditions=[]), "C1 has no conditions"),
+        (lambda c: c["C1"].pop("settings"), "C1 has no settings"),
+        (lambda c: c.update(C1=None), "C1 has no conditions"),
+        (lambda c: c["C1"]["settings"][0].update(gamma="bset"), "C1 is to be judged at gamma 'bset'"),
+        (lambda c: c["C1"]["settings"][0].update(gamma="same"), "give best, any, all or a number"),
+        (lambda c: c["C8"]["conditions"][0].update(gamma="1e-3"), "C8 is to be judged at gamma '1e-3'"),
+    ],
+)
+def test_a_rule_that_says_what_nothing_reads_is_one_sentence(ledger_book, capsys, change, words):
+    change_claims(ledger_book, lambda claims: change(claims["statements"]))
+    assert main(["ledger"]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_every_kind_of_rule_says_what_it_reads():
+    assert CONDITIONS.keys() == RULES.keys()
 
 
 # Published numbers.
@@ -405,14 +544,21 @@ def test_a_published_number_lies_within_or_outside_and_is_never_refuted(ledger_b
 def test_deviations_on_the_same_data_widen_the_interval(ledger_book):
     plant(ledger_book, tracks(ledger_book), lambda *_: {"lss": 1.3, "ots": 0.5})
     assert numbers_of(ledger_book, "slide_31")[0]["verdict"] == "outside"
-    for dataset, verdict in (("digits", "outside"), ("mnist", "within")):
-        ranges = {"resnet": {"lss": [-0.2, 0.1]}}
-        setting = {"chapter": "deviations", "scale": "paper", "dataset": dataset}
-        content = {"numbers": {"ranges": ranges, "parameters": {"dataset": dataset}} | setting, "provenance": {}}
-        (ledger_book / f"results/paper/deviations@{dataset}.json").write_text(json.dumps(content), "utf-8")
+    moved = [{"kind": "resnet", "metric": "lss", "mean": mean} for mean in (-0.2, 0.1)]
+    moved += [{"kind": "resnet", "metric": "lss"}, {"kind": "plain", "metric": "lss"}]
+    for dataset, suffix, verdict in (("digits", "", "outside"), ("mnist", "@mnist", "within")):
+        given = {"dataset": dataset, "seeds": SEEDS, "epochs": 10, "weight_decay": 1e-3}
+        numbers = {"ranges": {"resnet": {"lss": [-0.2, 0.1]}}, "shifts": moved, "parameters": given}
+        setting = {"chapter": "deviations", "scale": "paper"}
+        content = {"numbers": numbers | setting, "provenance": {}}
+        (ledger_book / f"results/paper/deviations{suffix}.json").write_text(json.dumps(content), "utf-8")
         lss, ots = numbers_of(ledger_book, "slide_31")[:2]
         assert (lss["verdict"], ots["verdict"]) == (verdict, "outside")
-    assert "widened by the deviations measured in results/paper/deviations@mnist.json: -0.2 to +0.1" in lss["why"]
+    assert lss["why"] == (
+        "widened by the deviations at scale paper, 10 epochs, gamma 0.001: -0.2 to +0.1; "
+        "1 of 3 shifts have no mean: networks died or diverged"
+    )
+    assert (lss["earlier"], ots["earlier"]) == (True, False)  # the deviations name no sources
 
 
 def test_other_data_and_reduced_runs_are_not_comparable(ledger_book):
@@ -535,7 +681,10 @@ def test_the_pages_show_every_row_with_its_link_and_command(ledger_book, recorde
     glance = show_ledger_summary(table).data
     assert "- **C3**, weight decay lowers the ResNet's LSS: supported (" in glance
     assert "supported (resnet vs plain, laptop, digits; resnet vs plain, paper, mnist)" in glance
-    assert "- **Numbers of slide 34**: 30 not run at this scale" in glance
+    assert (
+        "- **Numbers of slide 34**: 30 not run at this scale (paper, cifar100); "
+        "20 no verdict (paper, mnist); 10 not comparable (paper, mnist)"
+    ) in glance
     assert len(glance.splitlines()) == 17
 
 

@@ -145,6 +145,33 @@ def test_a_network_that_died_for_its_gamma_keeps_that_gamma_out_but_not_one_amon
     assert judge(SLOPE, evidence(trained)).verdict == "no verdict"
 
 
+def test_a_gamma_without_a_score_that_did_not_enter_leaves_the_verdict():
+    trained = over_gamma({"lss": [9, 3, 2, 1], "train_accuracy": [1, 1, 1, 1]})
+    bad = [record(s, gamma=0.5, train_accuracy=0.1) for s in SEEDS]
+    finding = judge(SLOPE, evidence(trained + bad))
+    assert finding.verdict == "supported"
+    assert finding.why == "gamma 0.001, 0.01, 0.1; over all of gamma 0.001, 0.01, 0.1, 0.5 none"
+
+
+@pytest.mark.parametrize("end", ["dead", "diverged"])
+def test_a_reference_that_died_or_diverged_gives_no_verdict(end):
+    trained = over_gamma({"lss": [9, 3, 2, 1], "train_accuracy": [0.2, 0.02, 0.01, 0.02]})
+    trained[0] = {"seed": 100, "kind": "resnet", "weight_decay": 0.0, end: True}
+    finding = judge(SLOPE, evidence(trained))
+    assert (finding.verdict, finding.interval) == ("no verdict", None)
+    assert "1 of 5 networks died or diverged" in finding.why
+
+
+def test_a_missing_control_is_no_missing_run():
+    paired = {"rule": "paired", "metric": "lss", "below": 0}
+    for against in ({"trained": False}, {"kind": "plain"}):
+        finding = judge(paired | {"against": against}, evidence(runs(3.0)))
+        assert finding.verdict == "no verdict"
+        assert "no " in finding.why
+        elsewhere = evidence(runs(3.0, kind="other"))
+        assert judge(paired | {"against": against}, elsewhere).verdict == "not run at this scale"
+
+
 RANK = {"rule": "rank_correlation", "metric": "lss", "with": "train_accuracy", "below": 0, "gamma": "all"}
 
 
