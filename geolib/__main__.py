@@ -102,6 +102,8 @@ def _ledger(options: argparse.Namespace) -> int:
         found = check_ledger(root)
         for path in found.earlier:
             print(f"{path}: computed with an earlier version")
+        for line in found.uncommitted:
+            print(line)
         for fault in found.faults:
             print(f"geolib: {fault}", file=sys.stderr)
         if not found.faults:
