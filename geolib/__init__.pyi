@@ -6,6 +6,7 @@ from .convolution import ConvResNet as ConvResNet
 from .data import DataError as DataError
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
+from .ledger import judge_statement as judge_statement
 from .ledger import ledger_table as ledger_table
 from .ledger_views import show_ledger as show_ledger
 from .ledger_views import show_ledger_summary as show_ledger_summary
@@ -29,7 +30,6 @@ from .sensitivity import shifts as shifts
 from .statements import verdict_table as verdict_table
 from .statistics import Interval as Interval
 from .statistics import format_interval as format_interval
-from .statistics import rank_correlations as rank_correlations
 from .statistics import student_t_interval as student_t_interval
 from .streaming import TrackStatistics as TrackStatistics
 from .streaming import track_statistics as track_statistics

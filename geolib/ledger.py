@@ -16,7 +16,7 @@ from geolib.statistics import Interval, student_t_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["committed_part", "ledger_path", "ledger_rows", "ledger_table", "write_ledger"]
+__all__ = ["committed_part", "judge_statement", "ledger_path", "ledger_rows", "ledger_table", "write_ledger"]
 
 _KINDS = ("resnet", "plain", "unnamed")
 
@@ -203,6 +203,23 @@ def _not_run(setting: Mapping[str, Any], results: Sequence[Result], chapters: se
     only = _result(setting, results, reduced=True)
     why = f"only a reduced run of {only.limit} training points" if only else f"no results on {setting['dataset']}"
     return Finding("not run at this scale", why=why)
+
+
+def judge_statement(name: str, numbers: Mapping[str, Any], network: Mapping[str, Any]) -> Finding:
+    """Judge a page's own networks by the condition of a statement, whatever setting the ledger judges it in.
+
+    Parameters
+    ----------
+    name
+        Of a statement of ``book/claims.yml`` with one condition, over all weight decays.
+    numbers
+        What the page published.
+    network
+        Field -> value that the records of the networks meant have.
+    """
+    claims = read_claims(book_root(Path.cwd()))
+    (condition,) = claims["statements"][name]["conditions"]
+    return judge(condition, Evidence(numbers, network, "all", defaults=claims.get("defaults")))
 
 
 def _evidence(result: Result, setting: Mapping[str, Any], claims: Mapping[str, Any]) -> Evidence:

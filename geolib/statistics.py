@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-__all__ = ["Interval", "format_interval", "rank_correlations", "student_t_interval"]
+__all__ = ["Interval", "format_interval", "student_t_interval"]
 
 
 @dataclass(frozen=True)
@@ -64,31 +63,3 @@ def format_interval(values: Sequence[float], *, digits: int = 3) -> str:
         return "no scores"
     interval = student_t_interval(v.tolist())
     return f"{interval.mean:.{digits}f} ± {interval.high - interval.mean:.{digits}f}"
-
-
-def rank_correlations(runs: pd.DataFrame, x: str, y: str, *, over: str = "weight_decay") -> dict[int, float]:
-    """Return Spearman's rank correlation of two metrics over a setting, one for each seed.
-
-    Parameters
-    ----------
-    runs
-        One row a run of one architecture, with columns ``seed``, `over`, `x` and `y`.
-    x, y
-        The metrics; ties share their mean rank.
-    over
-        The setting. A value of it at which some seed lacks a metric is left out for every seed, so that all seeds are
-        judged on the same settings.
-
-    Returns
-    -------
-    dict
-        Seed -> correlation, in order; NaN for all if fewer than three settings are left, and for a seed at which a
-        metric does not vary.
-    """
-    wide = runs.pivot(index=over, columns="seed", values=[x, y]).dropna()
-    found = {}
-    for seed in wide.columns.unique("seed"):
-        ranks = [stats.rankdata(wide[metric, seed]) for metric in (x, y)]
-        varies = len(wide) >= 3 and all(np.ptp(rank) > 0 for rank in ranks)
-        found[int(seed)] = float(np.corrcoef(*ranks)[0, 1]) if varies else float("nan")
-    return found

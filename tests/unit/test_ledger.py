@@ -7,7 +7,7 @@ import shutil
 import pytest
 import yaml
 
-from geolib import ledger_table, published, show_ledger, show_ledger_summary
+from geolib import judge_statement, ledger_table, published, show_ledger, show_ledger_summary
 from geolib.__main__ import main
 from geolib.chapters import UsageError, find_chapter
 from geolib.claims import CONDITIONS, read_claims, rules_digest
@@ -699,3 +699,17 @@ def test_a_chapter_yet_to_come_is_not_run_and_no_link(ledger_book):
 def test_the_committed_ledger_follows_from_the_committed_results(root):
     found = check_ledger(root)
     assert not found.faults
+
+
+def test_a_page_is_judged_by_the_rule_of_the_ledger(root, monkeypatch):
+    monkeypatch.chdir(root)
+    runs = [
+        {"kind": "plain", "blocks": blocks, "seed": seed, "weight_decay": decay, "lss": 5 - rank, "dead": False,
+         "diverged": False, "train_accuracy": 0.3 + 0.1 * (rank if blocks == 10 else 3 - rank)}
+        for blocks in (10, 30) for seed in range(100, 105) for rank, decay in enumerate((0, 1e-3, 1e-2))
+    ]  # fmt: skip
+    answers = {
+        blocks: judge_statement("C11", {"runs": runs}, {"kind": "plain", "blocks": blocks}) for blocks in (10, 30)
+    }
+    assert {blocks: finding.verdict for blocks, finding in answers.items()} == {10: "supported", 30: "refuted"}
+    assert answers[10].interval.mean == -1

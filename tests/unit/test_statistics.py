@@ -3,12 +3,10 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy import stats
 
 import geolib
-from geolib.statistics import Interval, format_interval, rank_correlations, student_t_interval
+from geolib.statistics import Interval, format_interval, student_t_interval
 from geolib.verdicts import direction, paired_verdict, verdict
 
 
@@ -91,30 +89,3 @@ def test_direction():
 
 def test_intervals_are_public():
     assert geolib.student_t_interval is student_t_interval
-
-
-def ranked(**accuracies):
-    return pd.DataFrame(
-        [
-            {"seed": int(name[1:]), "weight_decay": decay, "lss": lss, "train_accuracy": accuracy}
-            for name, each in accuracies.items()
-            for decay, (lss, accuracy) in enumerate(zip((4.0, 3.0, 2.5, 1.0), each, strict=True))
-        ]
-    )
-
-
-def test_rank_correlations_are_spearmans_for_each_seed():
-    found = rank_correlations(ranked(s7=(0.1, 0.2, 0.3, 0.9), s2=(0.9, 0.5, 0.5, 0.7)), "lss", "train_accuracy")
-    assert list(found) == [2, 7]
-    assert found[7] == pytest.approx(-1)
-    assert found[2] == pytest.approx(stats.spearmanr([4, 3, 2.5, 1], [0.9, 0.5, 0.5, 0.7]).statistic)
-
-
-def test_a_setting_at_which_one_seed_has_no_value_is_left_out_for_all():
-    runs = ranked(s1=(0.1, 0.2, 0.3, 0.0), s2=(0.1, 0.2, 0.3, np.nan))
-    assert rank_correlations(runs, "lss", "train_accuracy") == {1: pytest.approx(-1), 2: pytest.approx(-1)}
-
-
-@pytest.mark.parametrize("accuracies", [(0.1, 0.2, np.nan, np.nan), (0.5, 0.5, 0.5, 0.5)])
-def test_two_settings_or_no_variation_have_no_correlation(accuracies):
-    assert np.isnan(rank_correlations(ranked(s1=accuracies), "lss", "train_accuracy")[1])
