@@ -19,6 +19,7 @@ from geolib.chapters import (
     parse_assignment,
     resolve_parameters,
 )
+from geolib.sources import names_used
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,34 @@ def test_chapters_use_public_names_only(root):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "geolib":
                 assert node.attr in geolib.__all__, f"{name} uses geolib.{node.attr}"
             assert not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("geolib"))
+
+
+def unfollowed(code):
+    """Imports of geolib that `geolib.sources` does not follow: an edit of what they reach would go unnoticed."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(code))
+        if (isinstance(node, ast.ImportFrom) and (node.level or (node.module, node.names[0].name) == ("geolib", "*")))
+        or (isinstance(node, ast.Import) and any(each.name == "geolib" and each.asname for each in node.names))
+    ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import math, geolib as g", "from geolib import *", "from . import scores", "from .scores import is_dead",
+     "def score():\n    import geolib as g"],
+)  # fmt: skip
+def test_imports_that_hide_what_they_reach(code):
+    assert len(unfollowed(code)) == 1
+    assert names_used([code]) <= {"*"}
+
+
+def test_every_import_of_geolib_is_one_that_sources_follows(root):
+    assert unfollowed("import geolib, math as m\nimport geolib.scores\nfrom geolib import train as fit") == []
+    for name in chapter_names(root):
+        assert unfollowed("\n".join(find_chapter(root, name).code)) == [], name
+    for path in (root / "geolib").glob("*.py"):
+        assert unfollowed(path.read_text("utf-8")) == [], path.name
 
 
 def test_help_loads_neither_torch_nor_pot(root):

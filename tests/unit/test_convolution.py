@@ -3,7 +3,6 @@
 import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -257,48 +256,6 @@ def test_a_stem_and_blocks_come_before_stages():
     network = geolib.ResNet(4, 2, width=3, blocks=2)
     network.stages = nn.ModuleList([nn.Identity()])
     assert geolib.record(network, torch.ones(2, 4)).points.shape == (3, 2, 3)
-
-
-# --- scores ---
-
-
-def test_displacement_of_a_known_map_and_its_refusal():
-    x = np.array([[0.0, 0], [2, 0], [0, 2], [2, 2]])  # trace of the covariance: 1 + 1
-    assert geolib.displacement(x, x + np.array([3, 4])) == pytest.approx(25 / 2)
-    assert geolib.displacement(torch.tensor(x), -torch.tensor(x)) == pytest.approx((16 + 16 + 32) / 4 / 2)
-    with pytest.raises(ValueError, match="equal size"):
-        geolib.displacement(x, x[:3])
-    with pytest.raises(ValueError, match="spread of the points, which is 0 for these 4"):
-        geolib.displacement(np.ones((4, 2)), x)
-
-
-def test_scores_of_tracks_are_the_mean_over_stages_and_each_stage():
-    rng = np.random.default_rng(0)
-    stages = tuple(torch.tensor(rng.standard_normal((4, 30, dim))) for dim in (2, 5))
-    stages[0][:, 3] = 1.0  # a track that never moves
-    found = geolib.track_scores(geolib.Tracks(stages))
-    for k, stage in enumerate(stages, start=1):
-        lss = geolib.line_shape_score(stage)
-        transport = geolib.optimal_transport_score(stage[0], stage[-1])
-        own = {
-            "lss": np.nanmean(lss),
-            "lss_median": np.nanmedian(lss),
-            "ots": transport.lower,
-            "ots_upper": transport.upper,
-            "cost_ratio": transport.cost_ratio,
-            "displacement": geolib.displacement(stage[0], stage[-1]),
-        }
-        assert geolib.track_scores(geolib.Tracks((stage,))) == pytest.approx(own)
-        assert {name: found[f"{name}_stage{k}"] for name in own} == pytest.approx(own)
-    assert list(found)[:6] == list(own)
-    assert len(found) == 18
-    assert all(found[name] == (found[f"{name}_stage1"] + found[f"{name}_stage2"]) / 2 for name in own)
-
-
-def test_scores_of_tracks_that_never_move_are_not_defined():
-    found = geolib.track_scores(geolib.Tracks((torch.randn(1, 5, 2).repeat(3, 1, 1),)))
-    assert math.isnan(found["lss"])
-    assert math.isnan(found["lss_median"])
 
 
 # --- training and sweeps ---

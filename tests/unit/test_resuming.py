@@ -1,64 +1,62 @@
 """Trainings that are watched, killed and taken up again end with the bits of those left alone."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import time
 import zipfile
 
 import pytest
 import torch
 
 import geolib
-from geolib import checkpoints, descent
+from geolib import checkpoints, descent, stacking, training
 from geolib.stacking import train_together
 
-RUN = """
-import json, os, sys, time
-from pathlib import Path
-import torch
-import geolib
-from geolib import descent
-from geolib.stacking import train_together
-
-torch.set_num_threads(1)
-descent.CHECKPOINT_SECONDS = 0.0
-data = geolib.load_dataset("digits").standardized().reduced(300, seed=0)
-path, pause = Path("state.pt"), float(os.environ["PAUSE"])
-norm = torch.nn.BatchNorm1d(4)
-alone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4), norm, torch.nn.Linear(4, 10))
-with torch.no_grad():
-    for k, p in enumerate(alone.parameters()):
-        p.copy_(torch.linspace(-0.5, 1, p.numel()).reshape(p.shape).sin() + k / 10)
-networks = [geolib.PlainNet((1, 8, 8), 10, width=8, blocks=2, seed=seed) for seed in range(3)]
+# Processes that start without the caller's state, and without importing torch anew.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(["torch", "pytest", "sklearn.datasets"])
 
 
-def watch(network, run):
-    with Path("log").open("a") as log:
-        log.write("watched ")
-    time.sleep(pause)
-    return {"weight": [p for p in network.parameters()][-1].detach().clone(), "text": f"{len(run.losses)}"}
+def digits(points: int, seed: int = 0) -> geolib.Dataset:
+    return geolib.load_dataset("digits").standardized().reduced(points, seed=seed)
 
 
-schedule = {"epochs": 4, "at": (0, 2, 3), "checkpoint": path}
-if sys.argv[1] == "alone":
-    networks = [alone]
-    runs = [geolib.train(alone, data, weight_decay=0.01, seed=3, decay_gains=True, watch=watch, **schedule)]
-else:  # the second one diverges in the first epoch
-    runs = train_together(networks, data, weight_decays=[0.0, 0.0, 0.1], seeds=[1, 2, 3],
-                          learning_rates=[0.01, 1e8, 0.003], watches=[watch] * 3, **schedule)
-torch.save({"weights": [net.state_dict() for net in networks], "losses": [run.losses for run in runs],
-            "rest": [[run.train_accuracy, run.test_accuracy, run.sum_of_rates, run.diverged] for run in runs],
-            "watched": [dict(run.watched) for run in runs]}, sys.argv[2])
-"""
+def train_watched(folder, which, stop):
+    """Train in a process that is killed when a network is watched for the `stop`-th time; note results and watches."""
+    torch.set_num_threads(1)
+    descent.CHECKPOINT_SECONDS = 0.0
+    log = folder / "log"
+
+    def watch(network, run):
+        with log.open("a") as file:
+            file.write("x")
+        if log.stat().st_size == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"weight": list(network.parameters())[-1].detach().clone(), "text": f"{len(run.losses)}"}
+
+    data, schedule = digits(70), {"epochs": 4, "at": (0, 2, 3), "checkpoint": folder / "state.pt"}
+    if which == "alone":
+        networks = [geolib.ResNet((1, 8, 8), 10, width=4, blocks=1)]
+        networks[0].blocks.append(torch.nn.BatchNorm1d(4))
+        runs = [geolib.train(*networks, data, weight_decay=0.01, seed=3, decay_gains=True, watch=watch, **schedule)]
+    else:  # the second one diverges in the first epoch
+        networks = [geolib.PlainNet((1, 8, 8), 10, width=8, blocks=2, seed=seed) for seed in range(3)]
+        own = {"weight_decays": [0.0, 0.0, 0.1], "seeds": [1, 2, 3], "learning_rates": [0.01, 1e8, 0.003]}
+        runs = train_together(networks, data, **own, watches=[watch] * 3, **schedule)
+    result = {
+        "weights": [network.state_dict() for network in networks],
+        "losses": [run.losses for run in runs],
+        "rest": [[run.train_accuracy, run.test_accuracy, run.sum_of_rates, run.diverged] for run in runs],
+        "watched": [dict(run.watched) for run in runs],
+    }
+    torch.save(result, folder / "result.pt")
 
 
-def start(folder, which, result, pause):
-    (folder / "run.py").write_text(RUN)
-    return subprocess.Popen(
-        [sys.executable, "run.py", which, result], cwd=folder, env=os.environ | {"PAUSE": str(pause)}
-    )
+def exit_of(*arguments):
+    process = FRESH.Process(target=train_watched, args=arguments, daemon=True)
+    process.start()
+    process.join(120)
+    return process.exitcode
 
 
 def equal(a, b):
@@ -71,40 +69,32 @@ def equal(a, b):
     return a == b or (a != a and b != b)
 
 
-@pytest.mark.parametrize("which", ["alone", "together"])
-def test_killed_trainings_end_with_the_same_bits(tmp_path, which):
+@pytest.mark.parametrize(
+    ("which", "epochs"), [("alone", [[0, 2, 3]]), ("together", [[0, 2, 3], [0], [0, 2, 3]])], ids=["alone", "together"]
+)
+def test_killed_trainings_end_with_the_same_bits(tmp_path, which, epochs):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     whole.mkdir()
     resumed.mkdir()
-    assert start(whole, which, "result.pt", 0).wait() == 0
-    watched = len((whole / "log").read_text().split())
-    assert watched == {"alone": 3, "together": 3 + 2 * 2}[which]
-    log = resumed / "log"
-    for stop in (2, watched):  # the second kill falls into the last epochs
-        killed = start(resumed, which, "result.pt", 0.3)
-        deadline = time.monotonic() + 60
-        while not (log.exists() and len(log.read_text().split()) >= stop):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
-        state = torch.load(resumed / "state.pt", weights_only=True)
-        assert state["key"]
-    assert not (resumed / "result.pt").exists()
-    assert start(resumed, which, "result.pt", 0).wait() == 0
-    # Only what was being watched at each of the two kills is watched again.
-    assert len(log.read_text().split()) <= watched + 2
+    assert exit_of(whole, which, None) == 0
+    watched = (whole / "log").stat().st_size
+    assert watched == sum(map(len, epochs))
+    # What is being watched at a kill is watched again, and nothing else; the second kill falls into the last watch.
+    for stop in (2, watched + 1):
+        assert exit_of(resumed, which, stop) == -signal.SIGKILL
+        assert torch.load(resumed / "state.pt", weights_only=True)["key"]
+        assert not (resumed / "result.pt").exists()
+    assert exit_of(resumed, which, None) == 0
+    assert (resumed / "log").stat().st_size == watched + 2
     first, second = (torch.load(folder / "result.pt", weights_only=True) for folder in (whole, resumed))
-    assert first["rest"][-1][-1] is False
-    assert [list(each) for each in first["watched"]] == {"alone": [[0, 2, 3]], "together": [[0, 2, 3], [0], [0, 2, 3]]}[
-        which
-    ]
+    assert [run[-1] for run in first["rest"]] == [len(reached) == 1 for reached in epochs]
+    assert [list(each) for each in first["watched"]] == epochs
     assert equal(first, second)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data() -> geolib.Dataset:
-    return geolib.load_dataset("digits").standardized().reduced(100, seed=0)
+    return digits(100)
 
 
 class StoppedError(RuntimeError):
@@ -113,6 +103,57 @@ class StoppedError(RuntimeError):
 
 def stop(network, run):
     raise StoppedError
+
+
+@pytest.fixture
+def one_thread():
+    """More threads may add in another order each time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train_one(data, checkpoint):
+    network = geolib.ConvResNet((1, 8, 8), 10, width=3, blocks=1, norm="batch")
+    run = geolib.train(network, data, weight_decay=0.1, epochs=3, seed=1, learning_rate=0.03, checkpoint=checkpoint)
+    return [network], [run]
+
+
+def train_two(data, checkpoint):
+    networks = [geolib.ResNet((1, 8, 8), 10, width=4, blocks=1, bias=True, seed=seed) for seed in range(2)]
+    own = {"weight_decays": [0.0, 0.1], "seeds": [1, 2], "learning_rates": [0.01, 0.03]}
+    return networks, train_together(networks, data, **own, epochs=3, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize(("train", "learner"), [(train_one, training._Single), (train_two, stacking._Stack)])
+def test_trainings_that_break_off_within_an_epoch_end_with_the_same_bits(
+    tmp_path, data, monkeypatch, one_thread, train, learner, steps
+):
+    """Of three epochs of four batches each start takes so many steps, and breaks off in the next one."""
+    networks, runs = train(data, None)
+    path, descend, taken, batches = tmp_path / "state.pt", learner.descend, [], []
+
+    def breaking(self, *given):
+        losses = descend(self, *given)
+        if len(taken) == steps:
+            raise StoppedError
+        taken.append(1)
+        return losses
+
+    monkeypatch.setattr(learner, "descend", breaking)
+    monkeypatch.setattr(descent, "CHECKPOINT_SECONDS", 0.0)
+    for _ in range(11 // steps):
+        with pytest.raises(StoppedError):
+            train(data, path)
+        taken.clear()
+        batches.append(checkpoints.read(path, torch.load(path, weights_only=True)["key"])["batch"])
+    resumed, ends = train(data, path)
+    assert batches == [(number * steps - 1) % 4 + 1 for number in range(1, 11 // steps + 1)]
+    assert ends == runs  # losses, sum of the rates, accuracies
+    for network, other in zip(networks, resumed, strict=True):
+        assert equal(dict(network.state_dict()), dict(other.state_dict()))
 
 
 @pytest.fixture
@@ -155,10 +196,9 @@ def test_the_state_of_another_training_is_ignored(stopped, monkeypatch, change):
     assert steps_taken(monkeypatch, lambda: go_on(**change)) == change.get("epochs", 3) * 4
 
 
-def test_the_state_of_other_data_is_ignored(stopped, monkeypatch, data):
+def test_the_state_of_other_data_is_ignored(stopped, monkeypatch):
     _, go_on = stopped
-    other = geolib.load_dataset("digits").standardized().reduced(100, seed=1)
-    assert steps_taken(monkeypatch, lambda: go_on(data=other)) == 3 * 4
+    assert steps_taken(monkeypatch, lambda: go_on(data=digits(100, seed=1))) == 3 * 4
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "flipped"])

@@ -1,4 +1,4 @@
-"""LSS and OTS against closed forms, invariances, an independent enumeration, and refusals."""
+"""LSS, OTS and displacement against closed forms, invariances, an independent enumeration, and refusals."""
 
 import itertools
 import math
@@ -352,6 +352,9 @@ def test_public_names_are_these_functions():
     assert geolib.optimal_transport_score is optimal_transport_score
 
 
+# --- displacement and the scores of stages ---
+
+
 def test_displacement_of_a_translation_and_of_a_scaling():
     """|c|^2 over the trace of the covariance; and (s - 1)^2 for x -> s x of centred points. No unit matters."""
     x = np.random.default_rng(0).standard_normal((50, 3))
@@ -362,3 +365,34 @@ def test_displacement_of_a_translation_and_of_a_scaling():
     assert geolib.displacement(centred, torch.tensor(1.5 * centred)) == pytest.approx(0.25)
     with pytest.raises(ValueError, match="equal size"):
         geolib.displacement(x, x[:3])
+    with pytest.raises(ValueError, match="spread of the points, which is 0 for these 4"):
+        geolib.displacement(np.ones((4, 2)), np.zeros((4, 2)))
+
+
+def test_scores_of_tracks_are_the_mean_over_stages_and_each_stage():
+    rng = np.random.default_rng(0)
+    stages = tuple(torch.tensor(rng.standard_normal((4, 30, dim))) for dim in (2, 5))
+    stages[0][:, 3] = 1.0  # a track that never moves
+    found = geolib.track_scores(geolib.Tracks(stages))
+    for k, stage in enumerate(stages, start=1):
+        lss = geolib.line_shape_score(stage)
+        transport = geolib.optimal_transport_score(stage[0], stage[-1])
+        own = {
+            "lss": np.nanmean(lss),
+            "lss_median": np.nanmedian(lss),
+            "ots": transport.lower,
+            "ots_upper": transport.upper,
+            "cost_ratio": transport.cost_ratio,
+            "displacement": geolib.displacement(stage[0], stage[-1]),
+        }
+        assert geolib.track_scores(geolib.Tracks((stage,))) == pytest.approx(own)
+        assert {name: found[f"{name}_stage{k}"] for name in own} == pytest.approx(own)
+    assert list(found)[:6] == list(own)
+    assert len(found) == 18
+    assert all(found[name] == (found[f"{name}_stage1"] + found[f"{name}_stage2"]) / 2 for name in own)
+
+
+def test_scores_of_tracks_that_never_move_are_not_defined():
+    found = geolib.track_scores(geolib.Tracks((torch.randn(1, 5, 2).repeat(3, 1, 1),)))
+    assert math.isnan(found["lss"])
+    assert math.isnan(found["lss_median"])
