@@ -15,7 +15,7 @@ def root() -> Path:
     return Path(__file__).parent.parent
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of real data sets that GEOLIB_DATA names."""
     folder = os.environ.get("GEOLIB_DATA", "")

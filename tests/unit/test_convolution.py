@@ -263,14 +263,18 @@ def test_a_stem_and_blocks_come_before_stages():
 CONV = {"kind": "resnet", "seed": 0, "form": "conv", "width": 3, "blocks": 1, "epochs": 0}
 
 
+@pytest.fixture(scope="module")
+def photographs(data_root) -> geolib.Dataset:
+    data = geolib.load_dataset("cifar10")
+    names = ("x_train", "y_train", "x_test", "y_test")
+    return dataclasses.replace(data, **{name: getattr(data, name)[:200] for name in names}).standardized()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_short_training_on_real_images_lowers_the_loss(kind, norm, data_root):
-    data = geolib.load_dataset("cifar10").standardized()
-    part = {name: getattr(data, name)[:200] for name in ("x_train", "y_train", "x_test", "y_test")}
+def test_a_short_training_on_real_images_lowers_the_loss(kind, norm, photographs):
     network = kind((3, 32, 32), 10, width=8, blocks=2, stages=2, norm=norm)
-    small = dataclasses.replace(data, **part)
-    run = geolib.train(network, small, weight_decay=1e-3, epochs=12, seed=0, learning_rate=0.03)
+    run = geolib.train(network, photographs, weight_decay=1e-3, epochs=12, seed=0, learning_rate=0.03)
     assert not run.diverged
     assert run.losses[-1] < run.losses[0] - 0.2
 
