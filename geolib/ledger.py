@@ -32,8 +32,8 @@ def ledger_table() -> pd.DataFrame:
     One row for each statement or published number in each setting, with the columns `id`, `group` (``statements``,
     ``slide_31``, ...), `statement`, `place`, `metric`, `setting`, `published`, `reading_error`, `mean`, `low`, `high`,
     `count` (ours: mean and 95% Student t interval over `count` seeds), `verdict`, `heading`, `why`, `scale`, `chapter`,
-    `dataset`, `command`, `commit` (of the run), `earlier` (whether what the run
-    was computed with has changed since) and `conditions` (a list: each condition's own finding).
+    `dataset`, `command`, `commit` (of the run), `earlier` (whether what the run was computed with has changed since)
+    and the lists `changed` (dated words on a rule that did) and `conditions` (each condition's own finding).
     """
     import pandas as pd
 
@@ -79,6 +79,7 @@ def _statement_rows(
     result = _result(setting, results, reduced=setting.get("reduced", False))
     defaults = claims.get("defaults", {})
     head = {"id": name, "group": "statements", "statement": row["statement"], "place": row["place"]}
+    head["changed"] = [f"{change['date']}: {change['what'].strip()}" for change in row.get("changed", ())]
     if result is None:
         finding = _not_run(setting, results, chapters)
         yield _row(head, row["metric"], setting, defaults, finding, None)
@@ -125,7 +126,7 @@ def _published_rows(
                 words = "network not named" if kind == "unnamed" else kind
                 head = {
                     "id": "-".join(filter(None, [name.replace("slide_", "S"), kind, metric, gamma])),
-                    "group": name, "place": place["place"],
+                    "group": name, "place": place["place"], "changed": [],
                     "statement": f"{metric} on {place['data']}, {words}" + (f", gamma {gamma}" if gamma else ""),
                 }  # fmt: skip
                 network = setting["network"] if kind == "unnamed" else {"kind": kind, **setting["network"]}

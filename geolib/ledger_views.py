@@ -95,7 +95,8 @@ def show_ledger(table: pd.DataFrame, group: str) -> HTML:
     for name, rows in shown.groupby("id", sort=False):
         first = rows.iloc[0]
         title = html.escape(f"{name}: {first['statement']} ({first['place']})")
-        body.append(f"<tr class='statement'><td colspan='{len(heads)}'>{title}</td></tr>")
+        changes = "".join(f"<br><small>Rule changed {html.escape(change)}</small>" for change in first["changed"])
+        body.append(f"<tr class='statement'><td colspan='{len(heads)}'>{title}{changes}</td></tr>")
         for row in rows.to_dict("records"):
             cells = _page_cells({str(key): value for key, value in row.items()}, pages)
             body.append("<tr>" + "".join(f"<td data-label='{head}'>{cells[head]}</td>" for head in heads) + "</tr>")

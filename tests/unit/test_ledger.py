@@ -713,3 +713,12 @@ def test_a_page_is_judged_by_the_rule_of_the_ledger(root, monkeypatch):
     }
     assert {blocks: finding.verdict for blocks, finding in answers.items()} == {10: "supported", 30: "refuted"}
     assert answers[10].interval.mean == -1
+
+
+def test_a_changed_rule_says_so_on_the_page(root, monkeypatch):
+    monkeypatch.chdir(root)
+    table = ledger_table()
+    changes = {change for each in table["changed"] for change in each}
+    shown = show_ledger(table, "statements").data
+    assert changes
+    assert all(f"Rule changed {change}" in shown for change in changes)
