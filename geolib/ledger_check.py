@@ -170,13 +170,14 @@ def _named(key: Sequence[str]) -> str:
 
 
 def _differences(place: str, committed: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """Return a line for the verdict and for each other part of a row that does not follow."""
-    names = sorted({*committed, *current}, key=lambda name: (name != "verdict", name))
-    return [
-        f"{place}: {name} is {committed.get(name)!r}, but the results and rules give {current.get(name)!r}"
-        for name in names
-        if not _same(committed.get(name), current.get(name))
-    ]
+    """Return a line on a row that does not follow: the part that differs, the verdict first, and the others by name."""
+    names = sorted({*committed, *current}, key=lambda name: (name not in ("verdict", "mean"), name))
+    differ = [name for name in names if not _same(committed.get(name), current.get(name))]
+    if not differ:
+        return []
+    first, *others = differ
+    line = f"{place}: {first} is {committed.get(first)!r}, but the results and rules give {current.get(first)!r}"
+    return [line + (f"; so do not follow {', '.join(others)}" if others else "")]
 
 
 def _same(one: Any, other: Any) -> bool:
