@@ -171,7 +171,7 @@ def _named(key: Sequence[str]) -> str:
 
 def _differences(place: str, committed: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """Return a line on a row that does not follow: the part that differs, the verdict first, and the others by name."""
-    names = sorted({*committed, *current}, key=lambda name: (name not in ("verdict", "mean"), name))
+    names = sorted({*committed, *current}, key=lambda name: (name != "verdict", name != "mean", name))
     differ = [name for name in names if not _same(committed.get(name), current.get(name))]
     if not differ:
         return []
