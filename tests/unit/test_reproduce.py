@@ -151,7 +151,7 @@ def test_ctrl_c_leaves_no_half_written_result_and_no_process(book, ending):
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     os.killpg(process.pid, ending)  # as a terminal does: to the whole group
-    _, rest = process.communicate(timeout=30)
+    _, rest = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "interrupted; earlier results are as they were" in rest
     assert "Traceback" not in rest
