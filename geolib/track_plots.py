@@ -178,7 +178,10 @@ def training_curves(numbers: Numbers) -> Figure:
         ax.set_xscale("symlog", linthresh=1, linscale=0.4)
         ax.set_xlim(left=0)
         ticks = [0, *numbers["moments"]]
-        ax.set_xticks(ticks, [str(tick) for tick in ticks], fontsize=8)
+        # Where the next tick is near on this axis, its number stands for both.
+        crowded = [0 < tick and 1 < after / tick < 1.4 for tick, after in zip(ticks, [*ticks[1:], 0], strict=True)]
+        names = ["" if skip else str(tick) for tick, skip in zip(ticks, crowded, strict=True)]
+        ax.set_xticks(ticks, names, fontsize=8)
         ax.minorticks_off()
         ax.set_xlabel("epoch (0: untrained)")
         ax.set_ylabel(title)
