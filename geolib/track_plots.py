@@ -179,7 +179,7 @@ def training_curves(numbers: Numbers) -> Figure:
         ax.set_xlim(left=0)
         ticks = [0, *numbers["moments"]]
         # Where the next tick is near on this axis, its number stands for both.
-        crowded = [0 < tick and 1 < after / tick < 1.4 for tick, after in zip(ticks, [*ticks[1:], 0], strict=True)]
+        crowded = [tick > 0 and 1 < after / tick < 1.4 for tick, after in zip(ticks, [*ticks[1:], 0], strict=True)]
         names = ["" if skip else str(tick) for tick, skip in zip(ticks, crowded, strict=True)]
         ax.set_xticks(ticks, names, fontsize=8)
         ax.minorticks_off()
