@@ -26,7 +26,7 @@ _SHARES = (0.18, 0.22, 0.13, 0.17, 0.14, 0.16)
 _STYLE = """<style>
 table.ledger {width: 100%; table-layout: fixed; border-collapse: collapse; font-size: 85%}
 table.ledger th, table.ledger td {text-align: left; vertical-align: top; padding: .3em .5em; overflow-wrap: anywhere}
-table.ledger code {white-space: normal}
+table.ledger code {white-space: normal; color: inherit; background: none}
 table.ledger tbody tr {border-top: 1px solid #8886}
 table.ledger tr.statement td {font-weight: bold; padding-top: .8em}
 table.ledger tr.statement small {font-weight: normal}
