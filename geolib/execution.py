@@ -6,10 +6,8 @@ import contextlib
 import datetime
 import logging
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -75,22 +73,19 @@ def execute(
     # processes set their own.
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
-        with _quiet_papermill(), _noting_interrupts() as interrupts:
+        with _quiet_papermill():
             papermill.execute_notebook(
                 source, executed, parameters=dict(parameters), engine_name="geolib", progress_bar=False,
                 cwd=chapter.path.parent,
             )  # fmt: skip
     except PapermillExecutionError as error:
-        # The signal may reach the cell's worker processes first, which then fail with an error of their own.
-        if error.ename == "KeyboardInterrupt" or interrupts:
+        if error.ename == "KeyboardInterrupt":
             raise KeyboardInterrupt from error
         raise ChapterError(
             f"{chapter.name} failed in cell {error.cell_index + 1} ({_first_line(error.source)}) "
             f"with {error.ename}: {error.evalue}"
         ) from error
     except DeadKernelError as error:
-        if interrupts:
-            raise KeyboardInterrupt from error
         raise ChapterError(f"{chapter.name} failed: its kernel died ({error}), often for want of memory") from error
     except KeyboardInterrupt:
         # When the interpreter ends, asyncio would log the interrupted cell's traceback over the one line that matters.
@@ -100,30 +95,6 @@ def execute(
 
 def _first_line(source: str) -> str:
     return next((line.strip()[:60] for line in source.splitlines() if line.strip()), "")
-
-
-@contextlib.contextmanager
-def _noting_interrupts() -> Iterator[list[int]]:
-    """Yield the list of the signals, Ctrl-C or a request to end, that have come; they act as before."""
-    noted: list[int] = []
-
-    def note(act: Callable[[int, Any], Any]) -> Callable[[int, Any], None]:
-        def handler(number: int, frame: Any) -> None:
-            noted.append(number)
-            act(number, frame)
-
-        return handler
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handled = threading.current_thread() is threading.main_thread()  # no other may set handlers
-    acting = {number: act for number, act in before.items() if handled and callable(act)}
-    for number, act in acting.items():
-        signal.signal(number, note(act))
-    try:
-        yield noted
-    finally:
-        for number, act in acting.items():
-            signal.signal(number, act)
 
 
 @contextlib.contextmanager

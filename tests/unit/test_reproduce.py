@@ -1,13 +1,11 @@
 """Running chapters: whole results or none, failures with their place, nothing left after Ctrl-C."""
 
-import contextlib
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
-import time
 
 import nbformat
 import psutil
@@ -15,7 +13,6 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from helpers import PUBLISH, write_chapter
-from papermill.exceptions import PapermillExecutionError
 
 from geolib import book as book_module
 from geolib import provenance as provenance_module
@@ -161,20 +158,6 @@ def test_ctrl_c_leaves_no_half_written_result_and_no_process(book, ending):
     assert {name: (book / name).read_bytes() for name in files(book)} == before
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
-
-
-def test_workers_that_die_of_ctrl_c_before_the_cell_sees_it_are_no_failure(book, monkeypatch, capsys):
-    def interrupted(*_, **__):
-        with contextlib.suppress(KeyboardInterrupt):  # as papermill may, whose cell failed at the same moment
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(10)
-        raise PapermillExecutionError(0, 1, "sweep", "TerminatedWorkerError", "killed", [])
-
-    monkeypatch.setattr("papermill.execute_notebook", interrupted)
-    assert main(["run", "part/small"]) == 130
-    assert "interrupted; earlier results are as they were" in capsys.readouterr().err
-    assert not files(book / "_build")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 RESUMING = """configs = [{"kind": kind, "seed": 0, "epochs": 0} for kind in ("resnet", "plain")]
