@@ -34,7 +34,7 @@ class Result:
     numbers, provenance
         Its two parts.
     earlier
-        Whether chapter, library or lock file have changed since.
+        Whether chapter, library or its dependencies have changed since.
     """
 
     path: str

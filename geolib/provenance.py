@@ -18,7 +18,7 @@ from geolib.chapters import Chapter, resolve_parameters, scale_values
 from geolib.checkpoints import key_of
 from geolib.claims import rules_digest
 from geolib.results import numbers_path, recorded_paths, variant_name
-from geolib.sources import digest_files, library_digest, names_used
+from geolib.sources import computing_pins, digest_files, library_digest, names_used
 
 __all__ = ["commit", "grid_digest", "hardware", "page_digest", "provenance", "source_digest"]
 
@@ -97,12 +97,13 @@ def source_digest(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
     """Return the SHA-256 of all that decides a chapter's numbers.
 
     That is its parameters, its cells down to the one that publishes, the part of geolib and those of its inputs that
-    these cells name, and the lock file; neither its text nor what only draws.
+    these cells name, and the locked versions of what geolib computes with; neither its text nor what only draws.
     """
     named = [name for name in chapter.inputs if any(Path(name).name in cell for cell in chapter.computing)]
-    inputs = [chapter.root / name for name in ("requirements.lock", *named)]
+    inputs = digest_files([chapter.root / name for name in named])
     used = library_digest(names_used(chapter.computing))
-    return key_of(parameters, chapter.computing, used, digest_files(inputs))
+    pins = computing_pins((chapter.root / "requirements.lock").read_text("utf-8"))
+    return key_of(parameters, chapter.computing, used, pins, inputs)
 
 
 def page_digest(chapter: Chapter, scale: str, parameters: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ class Recorded:
     numbers
         What the chapter published.
     label
-        Scale, data, seeds, commit, and whether chapter, geolib or lock file have changed since.
+        Scale, data, seeds, commit, and whether chapter, geolib or its dependencies have changed since.
     stale
         Whether they have.
     """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.metadata
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["digest_files", "library_digest", "names_used"]
+__all__ = ["computing_pins", "digest_files", "library_digest", "names_used"]
 
 _LIBRARY = Path(__file__).parent
 
@@ -60,6 +62,22 @@ def _home_of_public_names() -> dict[str, str]:
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
     }
+
+
+def computing_pins(lock: str) -> list[str]:
+    """Return those lines of a lock file that pin what geolib computes with, which are its own dependencies.
+
+    Those of its extras render the book and run the tests: a number cannot depend on them.
+    """
+    needed = [text for text in importlib.metadata.requires("geolib") or [] if "extra ==" not in text]
+    names = {_distribution(text) for text in needed}
+    return [line for line in lock.splitlines() if _distribution(line) in names]
+
+
+def _distribution(requirement: str) -> str:
+    """Return the normalised name at the head of a requirement."""
+    name = re.match(r"[A-Za-z0-9._-]*", requirement.strip())
+    return re.sub(r"[._-]+", "-", name[0] if name else "").lower()
 
 
 def digest_files(paths: Iterable[Path]) -> str:

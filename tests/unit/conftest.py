@@ -18,6 +18,6 @@ def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "format: jb-book\nroot: book/index\nparts:\n- caption: A\n  chapters:\n  - file: book/part/small\n", "utf-8"
     )
     (tmp_path / "_config.yml").write_text("title: T\nauthor: A\nexecute: {execute_notebooks: auto}\n", "utf-8")
-    (tmp_path / "requirements.lock").write_text("a==1\n", "utf-8")
+    (tmp_path / "requirements.lock").write_text("torch==1\n", "utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path

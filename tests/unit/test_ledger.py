@@ -57,7 +57,7 @@ def ledger_book(tmp_path, root, monkeypatch):
     for scale in ("laptop", "paper", "smoke"):
         entry = {name: {"parameters": {"seeds": SEEDS}} for name in names}
         (tmp_path / f"book/scales/{scale}.yml").write_text(yaml.safe_dump(entry), "utf-8")
-    (tmp_path / "requirements.lock").write_text("a==1\n", "utf-8")
+    (tmp_path / "requirements.lock").write_text("torch==1\n", "utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -427,7 +427,7 @@ def test_a_result_that_names_no_rules_is_seen(ledger_book, recorded, capsys):
 
 
 def test_an_earlier_version_is_listed_and_is_no_fault(ledger_book, recorded, capsys):
-    (ledger_book / "requirements.lock").write_text("a==2\n", "utf-8")
+    (ledger_book / "requirements.lock").write_text("torch==2\n", "utf-8")
     status, output, faults = check(capsys)
     assert (status, faults) == (0, [])
     assert "results/laptop/figures/resnet_vs_plain.json: computed with an earlier version" in output
@@ -439,7 +439,7 @@ def test_an_earlier_version_is_listed_and_is_no_fault(ledger_book, recorded, cap
 def test_an_earlier_version_stands_beside_the_verdict_and_is_not_written(ledger_book, recorded):
     assert not ledger_table()["earlier"].any()
     before = (ledger_book / "results/ledger.json").read_bytes()
-    (ledger_book / "requirements.lock").write_text("a==2\n", "utf-8")
+    (ledger_book / "requirements.lock").write_text("torch==2\n", "utf-8")
     table = ledger_table()
     ran = table["commit"] != ""
     assert (table["earlier"] == ran).all()

@@ -292,10 +292,10 @@ def test_an_unchanged_chapter_is_found_and_any_change_makes_it_stale(book, monke
     assert reproduce.find_outcome(chapter, "laptop", {**parameters, "count": 6}) is None
     assert reproduce.find_outcome(chapter, "smoke", parameters) is None
     digest = source_digest(chapter, parameters)
-    (book / "requirements.lock").write_text("a==2\n", "utf-8")
+    (book / "requirements.lock").write_text("torch==2\n", "utf-8")
     assert source_digest(chapter, parameters) != digest
     assert reproduce.find_outcome(chapter, "laptop", parameters) is None
-    (book / "requirements.lock").write_text("a==1\n", "utf-8")
+    (book / "requirements.lock").write_text("torch==1\n", "utf-8")
     assert reproduce.find_outcome(chapter, "laptop", parameters) == found
     ran.numbers.write_text("{}", "utf-8")
     assert reproduce.find_outcome(chapter, "laptop", parameters) is None

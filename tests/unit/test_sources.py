@@ -10,7 +10,7 @@ import pytest
 from geolib import sources
 from geolib.chapters import find_chapter
 from geolib.provenance import page_digest, source_digest
-from geolib.sources import digest_files, library_digest, names_used
+from geolib.sources import computing_pins, digest_files, library_digest, names_used
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,22 @@ def test_a_folder_counts_with_all_its_files(tmp_path):
         (tmp_path / "absent" / name).write_text(text, "utf-8")
         digests.append(digest_files([tmp_path / "absent"]))
     assert len(set(digests)) == 4
+
+
+def test_the_pins_that_count_are_those_of_what_geolib_computes_with(root):
+    lock = (root / "requirements.lock").read_text("utf-8")
+    pinned = {line.partition("==")[0] for line in computing_pins(lock)}
+    assert {"torch", "numpy", "pot", "scipy", "scikit-learn"} <= pinned
+    assert not {"sphinx", "sphinx-proof", "jupyter-book", "papermill", "pytest", "selenium"} & pinned
+
+
+@pytest.mark.parametrize(("package", "changes"), [("torch", True), ("Scikit_Learn", True), ("sphinx", False)])
+def test_only_a_pin_of_what_computes_decides_numbers(book, package, changes):
+    lock, chapter = book / "requirements.lock", find_chapter(book, "part/small")
+    lock.write_text(f"{package}==1\n", "utf-8")
+    before = source_digest(chapter, {})
+    lock.write_text(f"{package}==2\n", "utf-8")
+    assert (source_digest(chapter, {}) != before) is changes
 
 
 def test_text_and_drawing_decide_no_number(book):
