@@ -1,6 +1,9 @@
 from . import plotting as plotting
 from . import track_plots as track_plots
 from .claims import published as published
+from .continuity import action as action
+from .continuity import curve_length as curve_length
+from .continuity import speed as speed
 from .convolution import ConvPlainNet as ConvPlainNet
 from .convolution import ConvResNet as ConvResNet
 from .data import DataError as DataError

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from geolib.tracks import representations, stage_count
+from geolib.tracks import check_shape, representations, stage_count
 
 __all__ = ["TrackStatistics", "track_statistics"]
 
@@ -92,11 +92,7 @@ class TrackStatistics:
             For a wrong shape, no layer, no point, or values that are not finite.
         """
         path = np.asarray(points)
-        if path.ndim != 3 or path.shape[0] < 2 or 0 in path.shape:
-            raise ValueError(
-                f"tracks have shape (layers + 1, points, dim) with at least one layer, point and dimension; "
-                f"got {path.shape}"
-            )
+        check_shape(path.shape)
         starts = range(0, path.shape[1], _BATCH)
         return _accumulate((_finite(layer[start : start + _BATCH]) for layer in path) for start in starts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["Tracks", "record", "representations", "stage_count"]
+__all__ = ["Tracks", "check_shape", "record", "representations", "stage_count"]
 
 _BATCH = 4096
 
@@ -74,6 +74,15 @@ def record(network: nn.Module, x: Any) -> Tracks:
                 # Copied layer by layer, since a block that works in place overwrites the representation it was given.
                 parts[stage].append(torch.stack([layer.cpu().clone() for _, layer in run]))
     return Tracks(tuple(torch.cat(part, dim=1) for part in parts))
+
+
+def check_shape(shape: Sequence[int]) -> None:
+    """Raise a ValueError for a shape that tracks of one stage cannot have."""
+    if len(shape) != 3 or shape[0] < 2 or 0 in shape:
+        raise ValueError(
+            "tracks have shape (layers + 1, points, dim) with at least one layer, point and dimension; "
+            f"got {tuple(shape)}"
+        )
 
 
 @contextmanager
