@@ -117,7 +117,8 @@ def gaussian_map(mean0: Any, cov0: Any, mean1: Any, cov1: Any) -> GaussianMap:
     mean0, mean1
         Means of shape (dim,).
     cov0
-        Covariance matrix of shape (dim, dim), positive definite: from a flat distribution to a full one no map leads.
+        Covariance matrix of shape (dim, dim), positive definite: from a flat distribution no optimal
+        map need exist.
     cov1
         Covariance matrix of shape (dim, dim), positive semi-definite; it may be singular.
 
@@ -132,7 +133,7 @@ def gaussian_map(mean0: Any, cov0: Any, mean1: Any, cov1: Any) -> GaussianMap:
     eigenvalues = np.linalg.eigvalsh(first)
     if eigenvalues[0] <= _SINGULAR * eigenvalues[-1]:
         raise ValueError(
-            f"cov0 must be positive definite, or no map need exist; its eigenvalues reach from {eigenvalues[0]:.2g} "
+            f"cov0 must be positive definite, or no optimal map need exist; its eigenvalues reach from {eigenvalues[0]:.2g} "
             f"to {eigenvalues[-1]:.2g}"
         )
     root, inverse = _power(first, 0.5), _power(first, -0.5)
