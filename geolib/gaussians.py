@@ -133,8 +133,8 @@ def gaussian_map(mean0: Any, cov0: Any, mean1: Any, cov1: Any) -> GaussianMap:
     eigenvalues = np.linalg.eigvalsh(first)
     if eigenvalues[0] <= _SINGULAR * eigenvalues[-1]:
         raise ValueError(
-            f"cov0 must be positive definite, or no optimal map need exist; its eigenvalues reach from {eigenvalues[0]:.2g} "
-            f"to {eigenvalues[-1]:.2g}"
+            "cov0 must be positive definite, or no optimal map need exist; its eigenvalues reach from "
+            f"{eigenvalues[0]:.2g} to {eigenvalues[-1]:.2g}"
         )
     root, inverse = _power(first, 0.5), _power(first, -0.5)
     matrix = inverse @ _power(root @ second @ root, 0.5) @ inverse
