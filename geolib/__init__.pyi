@@ -9,6 +9,10 @@ from .convolution import ConvResNet as ConvResNet
 from .data import DataError as DataError
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
+from .gaussians import GaussianMap as GaussianMap
+from .gaussians import bures_distance as bures_distance
+from .gaussians import gaussian_map as gaussian_map
+from .gaussians import gaussian_wasserstein2 as gaussian_wasserstein2
 from .ledger import judge_statement as judge_statement
 from .ledger import ledger_table as ledger_table
 from .ledger_views import show_ledger as show_ledger

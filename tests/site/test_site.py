@@ -24,6 +24,7 @@ PAGES = pages(ROOT)
 PICTURES = [
     ("index", 1), ("figures/resnet_vs_plain", 1), ("figures/tracks", 1), ("figures/training", 2),
     ("figures/optimisation", 1), ("deviations", 1),
+    ("theory/geodesics", 5),
 ]  # fmt: skip
 
 
