@@ -27,6 +27,9 @@ PICTURES = [
     ("theory/geodesics", 5),
 ]  # fmt: skip
 
+#: What needs a proof, among the boxes of sphinx-proof.
+STATEMENTS = ("theorem", "lemma", "proposition", "corollary")
+
 
 def parsed(path: Path) -> BeautifulSoup:
     return BeautifulSoup(path.read_text("utf-8"), "html.parser")
@@ -76,6 +79,30 @@ def test_every_citation_leads_to_its_entry(site):
     assert len(cited) >= 3
     entries = {entry["id"] for entry in parsed(site / "book" / "references.html").select("[id]")}
     assert all(href.partition("#")[2] in entries for href in cited)
+
+
+THEORY = [page for page in PAGES if page.startswith("theory/")]
+
+
+@pytest.mark.parametrize("page", [page for page in THEORY if page in chapter_names(ROOT)])
+def test_every_statement_is_proved_or_says_who_proved_it(site, page):
+    found = parsed(site / "book" / f"{page}.html").select("article div.proof")
+    kinds = [next((kind for kind in STATEMENTS if kind in box["class"]), "") for box in found]
+    assert sum(map(bool, kinds)) >= 2
+    for kind, box, after in zip(kinds, found, [*kinds[1:], None], strict=True):
+        proved = after == "" or box.select_one("a[href*='references.html#']")
+        assert not kind or proved, box.select_one(".admonition-title").get_text()
+
+
+def test_no_two_statements_of_the_book_share_a_number(site):
+    titles = [
+        title.get_text()
+        for page in THEORY
+        for title in parsed(site / "book" / f"{page}.html").select("article div.proof .caption-number")
+    ]
+    numbers = [re.search(r"\d+(\.\d+)*", title)[0] for title in titles]
+    assert numbers
+    assert len(set(numbers)) == len(numbers)
 
 
 @pytest.mark.parametrize("page", chapter_names(ROOT))
