@@ -62,8 +62,8 @@ class TrackSeparation:
         tracks = _pairable(points)
         start, end = (_nearest(tracks[[k]]) for k in (0, -1))
         change = _nearest(tracks[[-1]] - tracks[[0]])  # |a - b|^2, since a - b belongs to the displacements
-        lengths = map(np.sqrt, (_nearest(tracks), start, end))
-        return cls(len(tracks) - 1, *lengths, (start + end - change) / 2)
+        inner = (start + end - change) / 2
+        return cls(len(tracks) - 1, np.sqrt(_nearest(tracks)), np.sqrt(start), np.sqrt(end), inner)
 
     @property
     def bound(self) -> np.ndarray:
