@@ -34,6 +34,9 @@ from .scores import optimal_transport_score as optimal_transport_score
 from .scores import track_scores as track_scores
 from .sensitivity import shift_ranges as shift_ranges
 from .sensitivity import shifts as shifts
+from .separation import TrackSeparation as TrackSeparation
+from .separation import track_distance as track_distance
+from .separation import track_distance_bound as track_distance_bound
 from .statements import verdict_table as verdict_table
 from .statistics import Interval as Interval
 from .statistics import format_interval as format_interval
