@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from geolib.tracks import Tracks
 __all__ = ["LengthBound", "length_bound"]
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+#: The sides of each link of the proof, rising.
+_CHAIN = ("speeds", "operator", "frobenius", "radial", "weights")
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,15 @@ class LengthBound:
 
     @property
     def factors(self) -> dict[str, float]:
-        """What each link loses, as a factor of at least 1 on the sum over blocks; their product is `ratio`."""
+        """What each link loses, named by its upper side: a factor of at least 1 on the sum over blocks.
+
+        Their product is `ratio`. NaN where the lower side is zero.
+        """
         chain = {name: getattr(self, name).sum() for name in ("operator", "frobenius", "radial", "weights")}
         below = [self.length, *chain.values()]
-        return {name: float(x / y) if y > 0 else float("nan") for (name, x), y in zip(chain.items(), below, strict=False)}
+        return {
+            name: float(x / y) if y > 0 else float("nan") for (name, x), y in zip(chain.items(), below, strict=False)
+        }
 
 
 def length_bound(network: nn.Module, tracks: Tracks | Any) -> LengthBound:
@@ -137,7 +145,7 @@ def _blocks(network: nn.Module) -> list[Any]:
         _refuse(network, "the norm of a convolution's kernel is not the norm of its map, which uses it at every place")
     if not isinstance(network, ResNet):
         _refuse(network, "the step of a block without a skip, W2 s(W1 x) - x, does not vanish with its weights")
-    blocks: list[Any] = list(network.blocks)
+    blocks = list(cast(nn.Sequential, network.blocks))
     if any(layer.bias is not None for block in blocks for layer in (block.inner, block.outer)):
         _refuse(network, "a bias moves points however small the matrices are")
     return blocks

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = pages(ROOT)
 #: Pictures on pages of the smoke site, without those of recorded results.
 PICTURES = [
-    ("index", 1), ("figures/resnet_vs_plain", 1), ("figures/tracks", 1), ("figures/training", 2),
-    ("figures/optimisation", 1), ("deviations", 1),
+    ("index", 1), ("theory/weight_decay", 9), ("figures/resnet_vs_plain", 1), ("figures/tracks", 1),
+    ("figures/training", 2), ("figures/optimisation", 1), ("deviations", 1),
 ]  # fmt: skip
 
 
