@@ -81,11 +81,9 @@ class LengthBound:
 
         Their product is `ratio`. NaN where the lower side is zero.
         """
-        chain = {name: getattr(self, name).sum() for name in ("operator", "frobenius", "radial", "weights")}
-        below = [self.length, *chain.values()]
-        return {
-            name: float(x / y) if y > 0 else float("nan") for (name, x), y in zip(chain.items(), below, strict=False)
-        }
+        sums = {name: float(getattr(self, name).sum()) for name in _CHAIN}
+        links = itertools.pairwise(_CHAIN)
+        return {upper: sums[upper] / sums[lower] if sums[lower] > 0 else float("nan") for lower, upper in links}
 
 
 def length_bound(network: nn.Module, tracks: Tracks | Any) -> LengthBound:
@@ -145,7 +143,7 @@ def _blocks(network: nn.Module) -> list[Any]:
         _refuse(network, "the norm of a convolution's kernel is not the norm of its map, which uses it at every place")
     if not isinstance(network, ResNet):
         _refuse(network, "the step of a block without a skip, W2 s(W1 x) - x, does not vanish with its weights")
-    blocks = list(cast(nn.Sequential, network.blocks))
+    blocks: list[Any] = list(cast(nn.Sequential, network.blocks))
     if any(layer.bias is not None for block in blocks for layer in (block.inner, block.outer)):
         _refuse(network, "a bias moves points however small the matrices are")
     return blocks
