@@ -56,3 +56,5 @@ from .transport import wasserstein2 as wasserstein2
 from .verdicts import direction as direction
 from .verdicts import paired_verdict as paired_verdict
 from .verdicts import verdict as verdict
+from .weight_bound import LengthBound as LengthBound
+from .weight_bound import length_bound as length_bound
