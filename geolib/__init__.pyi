@@ -27,6 +27,7 @@ from .ledger_views import show_ledger as show_ledger
 from .ledger_views import show_ledger_summary as show_ledger_summary
 from .networks import PlainNet as PlainNet
 from .networks import ResNet as ResNet
+from .player import picture_player as picture_player
 from .projection import Projection as Projection
 from .projection import balanced_choice as balanced_choice
 from .projection import pack_tracks as pack_tracks
