@@ -136,7 +136,7 @@ def _png(picture: np.ndarray) -> str:
 
     file = io.BytesIO()
     levels = (255 * picture).round().astype(np.uint8)
-    image.imsave(file, levels, format="png", metadata={"Software": None}, pil_kwargs={"optimize": True})
+    image.imsave(file, levels, format="png", metadata={"Software": ""}, pil_kwargs={"optimize": True})
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
