@@ -235,7 +235,7 @@ def test_help_loads_neither_torch_nor_pot(root):
 def test_python_dash_m_is_the_same_command(root):
     done = subprocess.run([sys.executable, "-m", "geolib", "run", "nothing"], cwd=root, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "geolib: unknown chapter 'nothing'; allowed: index, figures/tracks, figures/training, " in done.stderr
+    assert "geolib: unknown chapter 'nothing'; allowed: index, theory/" in done.stderr
 
 
 def test_importing_geolib_alone_is_light_and_every_public_name_resolves():
