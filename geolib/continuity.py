@@ -1,7 +1,9 @@
-"""The continuity equation along a network: the speed, length and action of the curve that the layers draw."""
+"""The continuity equation along a network: its weak form, and the speed, length and action of the layers' curve."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,99 @@ import torch
 
 from geolib.tracks import check_shape
 
-__all__ = ["action", "curve_length", "speed"]
+__all__ = ["WeakForm", "action", "curve_length", "mean_velocity", "speed", "weak_form"]
+
+
+@dataclass(frozen=True)
+class WeakForm:
+    """Both sides of the continuity equation in weak form, for one test function.
+
+    Attributes
+    ----------
+    rate
+        Shape (steps,): how fast the mean of the test function changes over each step.
+    transport
+        Shape (steps,): the mean of its slope along the velocity, at the beginning of each step.
+    """
+
+    rate: np.ndarray
+    transport: np.ndarray
+
+    @property
+    def defect(self) -> float:
+        """The largest difference between the two sides, over all steps."""
+        return float(np.abs(self.rate - self.transport).max())
+
+
+def weak_form(phi: Callable[[torch.Tensor], torch.Tensor], points: Any, velocities: Any, times: Any) -> WeakForm:
+    r"""Return both sides of the continuity equation in weak form along moving points, one a step.
+
+    .. math:: \frac{1}{t_{j+1} - t_j} \Big( \int \varphi \, d\mu_{t_{j+1}} - \int \varphi \, d\mu_{t_j} \Big)
+        \quad\text{and}\quad \int \langle \nabla \varphi, v_{t_j} \rangle \, d\mu_{t_j}
+
+    for the empirical measure :math:`\mu_t` of the points. They differ by the error of the finite difference, which for
+    straight steps is at most :math:`\frac{t_{j+1} - t_j}{2} \sup |D^2 \varphi| \int |v_{t_j}|^2 d\mu_{t_j}`
+    (chapter 8.1 of :cite:`ambrosio2008gradient`).
+
+    Parameters
+    ----------
+    phi
+        The test function, written in torch: takes points of shape (m, d), returns their values, shape (m,).
+    points
+        Shape (steps + 1, m, d).
+    velocities
+        Shape (steps, m, d): each point's at the beginning of each step.
+    times
+        Shape (steps + 1,), increasing.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, times that do not increase, or values that are not finite.
+    """
+    tracks, speeds, t = as_tracks(points), np.asarray(velocities, dtype=np.float64), np.asarray(times, dtype=np.float64)
+    if speeds.shape != (len(tracks) - 1, *tracks.shape[1:]) or t.shape != tracks.shape[:1]:
+        raise ValueError(
+            f"points of shape {tracks.shape} need velocities of shape {(len(tracks) - 1, *tracks.shape[1:])} and "
+            f"{len(tracks)} times; got {speeds.shape} and {t.shape}"
+        )
+    if not (np.isfinite(speeds).all() and np.isfinite(t).all() and (np.diff(t) > 0).all()):
+        raise ValueError("velocities must be finite and times must increase")
+    means, slopes = [], []
+    for cloud in torch.from_numpy(tracks):
+        cloud.requires_grad_()
+        values = phi(cloud)
+        if values.shape != cloud.shape[:1]:
+            raise ValueError(f"phi must give one value a point, shape {tuple(cloud.shape[:1])}; got {values.shape}")
+        (slope,) = torch.autograd.grad(values.sum(), cloud)
+        means.append(float(values.detach().mean()))
+        slopes.append(slope.numpy())
+    transport = (np.stack(slopes[:-1]) * speeds).sum(2).mean(1)
+    return WeakForm(np.diff(means) / np.diff(t), transport)
+
+
+def mean_velocity(points: Any, velocities: Any) -> np.ndarray:
+    r"""Return at each point the mean velocity of all points at the same place.
+
+    .. math:: v(y) = \mathbb E[\,u \mid x = y\,]
+
+    the velocity field of a cloud whose points are at x and move with u, for places that several points may share.
+    Places are the same when all their coordinates are equal as floating-point numbers.
+
+    Parameters
+    ----------
+    points, velocities
+        Both of shape (m, d).
+    """
+    x, u = np.asarray(points, dtype=np.float64), np.asarray(velocities, dtype=np.float64)
+    if x.ndim != 2 or 0 in x.shape or x.shape != u.shape or not (np.isfinite(x).all() and np.isfinite(u).all()):
+        raise ValueError(f"points and velocities must be finite and of one shape (m, d); got {x.shape} and {u.shape}")
+    # Adding zero turns -0 into 0: they are one place.
+    places, index = np.unique(x + 0.0, axis=0, return_inverse=True)
+    sums = np.zeros_like(places)
+    np.add.at(sums, index.reshape(-1), u)
+    field: np.ndarray = (sums / np.bincount(index.reshape(-1))[:, None])[index.reshape(-1)]
+    return field
 
 
 def speed(points: Any) -> np.ndarray:

@@ -1,15 +1,17 @@
-"""The animation of tracks in a reader's browser: on the page, and saved on its own."""
+"""The animations in a reader's browser: on the page, and saved on their own."""
 
 import json
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).parents[2]
 PAGE = "book/figures/training.html"
+PAGES = {"track": PAGE, "picture": "book/theory/continuity.html"}
 
 
 @pytest.fixture
@@ -20,11 +22,16 @@ def emulate(browser):
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.fixture(params=PAGES)
+def kind(request) -> str:
+    return request.param
+
+
 @pytest.fixture
-def saved(site, tmp_path) -> str:
+def saved(site, tmp_path, kind) -> str:
     """The player twice in a page of its own, opened from a file."""
-    text = (site / PAGE).read_text("utf-8")
-    start, end = text.index('<figure class="track-player"'), text.index("</script>\n</figure>")
+    text = (site / PAGES[kind]).read_text("utf-8")
+    start, end = text.index(f'<figure class="{kind}-player"'), text.index("</script>\n</figure>")
     page = tmp_path / "saved.html"
     body = 2 * (text[start:end] + "</script>\n</figure>\n")
     page.write_text(f"<!DOCTYPE html><html lang='en'><title>saved</title><meta charset='utf-8'>{body}</html>", "utf-8")
@@ -37,11 +44,15 @@ def numbers() -> dict:
 
 
 def parts(browser, which=0):
-    root = browser.find_elements(By.CSS_SELECTOR, "figure.track-player")[which]
+    root = browser.find_elements(By.CSS_SELECTOR, "figure[data-player]")[which]
     return root, *(root.find_element(By.TAG_NAME, tag) for tag in ("input", "button", "output"))
 
 
 def drawing(root) -> list[str]:
+    """What a player shows: its paths, or its picture."""
+    pictures = root.find_elements(By.CSS_SELECTOR, "img.drawing")
+    if pictures:
+        return [pictures[0].get_property("src")]
     return [path.get_attribute("d") for path in root.find_elements(By.TAG_NAME, "path")]
 
 
@@ -68,8 +79,27 @@ def test_scrubbing_with_the_keyboard_changes_drawing_and_label(browser, address,
     assert label.text == shown[-1]
 
 
-def test_dragging_the_slider_changes_the_drawing(browser, address):
-    browser.get(f"{address}/{PAGE}")
+def test_every_picture_is_shown_under_its_name_and_the_last_without_a_script(browser, address, site):
+    browser.get(f"{address}/{PAGES['picture']}")
+    root, slider, _, label = parts(browser)
+    source = BeautifulSoup((site / PAGES["picture"]).read_text("utf-8"), "html.parser").select_one("img.drawing")
+    assert drawing(root) == [source["src"]]
+    slider.send_keys(Keys.HOME)
+    shown = []
+    for _ in range(int(slider.get_property("max")) + 1):
+        assert slider.get_attribute("aria-valuetext") == label.text
+        shown.append((label.text, *drawing(root)))
+        slider.send_keys(Keys.ARROW_RIGHT)
+    assert shown[0][0] == "start: t = 0"
+    assert len({name for name, _ in shown}) == len({picture for _, picture in shown}) == len(shown)
+    assert shown[-1][1] == source["src"]
+    picture = root.find_element(By.TAG_NAME, "img")
+    assert picture.get_property("naturalWidth") == int(picture.get_dom_attribute("width"))  # it could be decoded
+    assert sum(len(picture) for _, picture in shown) < 400_000
+
+
+def test_dragging_the_slider_changes_the_drawing(browser, address, kind):
+    browser.get(f"{address}/{PAGES[kind]}")
     root, slider, _, label = parts(browser)
     before = drawing(root), label.text
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", slider)
@@ -120,25 +150,26 @@ def test_a_saved_copy_asks_for_nothing_and_two_players_do_not_disturb_each_other
 
 
 @pytest.mark.parametrize("width", [320, 800])
-def test_it_fits_a_telephone_and_fills_a_page(browser, saved, emulate, width):
+def test_it_fits_a_telephone_and_fills_a_page(browser, saved, emulate, width, kind):
     emulate(
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     )
     browser.get(saved)
     root, slider, button, label = parts(browser)
-    for element in (root, root.find_element(By.TAG_NAME, "svg"), slider, button, label):
+    for element in (root, root.find_element(By.CLASS_NAME, "drawing"), slider, button, label):
         assert element.rect["x"] >= 0
         assert element.rect["x"] + element.rect["width"] <= width
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    svg = root.find_element(By.TAG_NAME, "svg").rect
-    assert svg["width"] > 0.7 * width
-    assert svg["height"] == pytest.approx(0.75 * svg["width"], abs=3)
+    drawn = root.find_element(By.CLASS_NAME, "drawing").rect
+    assert drawn["width"] > 0.7 * min(width, {"track": 800, "picture": 520}[kind])
+    assert drawn["height"] == pytest.approx({"track": 0.75, "picture": 1}[kind] * drawn["width"], abs=3)
 
 
 @pytest.mark.parametrize("colour", ["rgb(240, 240, 240)", "rgb(20, 20, 20)"])
-def test_its_text_takes_the_colour_of_the_page(browser, saved, colour):
+def test_its_text_takes_the_colour_of_the_page(browser, saved, colour, kind):
     browser.get(saved)
     browser.execute_script("document.body.style.color = arguments[0]", colour)
     root, *_, label = parts(browser)
-    assert root.find_element(By.TAG_NAME, "text").value_of_css_property("fill") == colour
+    if kind == "track":
+        assert root.find_element(By.TAG_NAME, "text").value_of_css_property("fill") == colour
     assert label.value_of_css_property("color") in (colour, colour.replace("rgb", "rgba").replace(")", ", 1)"))

@@ -1,13 +1,16 @@
-"""The player is complete in itself, holds what it was given, and lets nothing out of its script."""
+"""The players are complete in themselves, hold what they were given, and let nothing out of their script."""
 
+import base64
+import io
 import json
 import re
 
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from matplotlib import image
 
-from geolib.player import track_player
+from geolib.player import picture_player, track_player
 
 RNG = np.random.default_rng(0)
 TRACKS = RNG.normal(size=(3, 5, 4, 2)) * [2, 1]  # frames, layers + 1, points, 2
@@ -108,3 +111,73 @@ def test_refuses_what_does_not_match(changes, message):
         changes["notes"] = ["", "", ""]
     with pytest.raises(ValueError, match=message):
         player(**changes)
+
+
+PICTURES = np.round(255 * RNG.random((3, 6, 4, 3))) / 255
+
+
+def pictures(**changes):
+    given = {"images": PICTURES, "frames": FRAMES, "title": "Pictures", **changes}
+    return picture_player(**given)
+
+
+def decoded(url):
+    head, _, data = url.partition(",")
+    assert head == "data:image/png;base64"
+    return image.imread(io.BytesIO(base64.b64decode(data)))[..., :3]
+
+
+def test_pictures_are_kept_without_loss_and_the_last_is_there_without_a_script():
+    page = pictures(notes=["a", "b", "c"])
+    data = content(page)
+    for given, url in zip(PICTURES, data["images"], strict=True):
+        np.testing.assert_allclose(decoded(url), given, atol=1e-6)
+    assert data["frames"] == [{"name": name, "note": note} for name, note in zip(FRAMES, "abc", strict=True)]
+    shown = BeautifulSoup(page, "html.parser").find("img")
+    assert shown["src"] == data["images"][-1]
+    assert (shown["width"], shown["height"]) == ("4", "6")
+
+
+def test_pictures_share_the_controls_and_the_script_of_tracks():
+    def shared(page):
+        soup = BeautifulSoup(page, "html.parser")
+        key = soup.find("figure")["data-player"]
+        parts = [soup.find("style"), soup.find("button"), soup.find("label"), soup.find("output"), soup("script")[1]]
+        return [str(part).replace(key, "") for part in parts]
+
+    assert shared(pictures()) == shared(player())
+
+
+def test_pictures_bring_nothing_from_outside_and_can_be_used_without_sight():
+    page = pictures(title='" onload="x" </script>')
+    soup = BeautifulSoup(page, "html.parser")
+    assert soup.find("figure")["class"] == ["picture-player"]
+    assert soup.find("figure")["aria-label"] == soup.find("img")["alt"] == '" onload="x" </script>'
+    assert not soup.find_all(attrs={"onload": True})
+    assert not soup.find_all(["link", "iframe", "object", "embed", "base", "meta", "svg"])
+    assert [tag["src"][:22] for tag in soup.find_all(attrs={"src": True})] == ["data:image/png;base64,"]
+    outside = re.sub(r"base64,[A-Za-z0-9+/=]*", "", page)
+    assert not re.search(r"https?:|//\w|url\(|@import|import\(|fetch\(|XMLHttpRequest|eval\(", outside)
+
+
+def test_pictures_are_written_alike_each_time_and_told_apart():
+    assert pictures() == pictures()
+    keys = [re.search('data-player="([^"]*)"', page)[1] for page in (pictures(), pictures(images=1 - PICTURES))]
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": []}, r"got \[\]"),
+        ({"images": PICTURES[..., 0]}, r"\(height, width, 3\); got \[\(6, 4\)\]"),
+        ({"images": [PICTURES[0], PICTURES[1], PICTURES[2][:5]]}, "one shape"),
+        ({"images": PICTURES * 2}, r"in \[0, 1\]"),
+        ({"images": PICTURES * np.nan}, r"in \[0, 1\]"),
+        ({"frames": FRAMES[:2]}, "3 pictures .* got 2 names, 2 notes"),
+        ({"notes": ["a"]}, "got 3 names, 1 notes"),
+    ],
+)
+def test_pictures_refuse_what_does_not_match(changes, message):
+    with pytest.raises(ValueError, match=message):
+        pictures(**changes)
