@@ -108,7 +108,10 @@ def run_chapter(
     made, started = provenance(chapter, scale, parameters), time.perf_counter()
     page, grid = page_digest(chapter, scale, parameters), grid_digest(chapter, scale, parameters)
     rules = rules_digest(chapter.root, chapter.name)
-    with _scratch(goal) as (source, part), _checkpoints(goal, made["source_sha256"], rules, reuse) as earlier:
+    # A smoke run's sweeps take less time than worker processes take to start and to end.
+    cores = _environment(LOKY_MAX_CPU_COUNT="1") if scale == "smoke" else contextlib.nullcontext()
+    scratch = _scratch(goal)
+    with cores, scratch as (source, part), _checkpoints(goal, made["source_sha256"], rules, reuse) as earlier:
         nbformat.write(jupytext.read(chapter.path), source)
         try:
             execute(chapter, source, part, parameters, report)
@@ -198,19 +201,30 @@ def _checkpoints(goal: Path, digest: str, rules: str, reuse: bool) -> Iterator[_
             shutil.rmtree(stale)
     finished, interrupted = float(_read(own / _FINISHED) or 0), own.exists()
     rules = _read(own / _RULES) or rules
-    before, started = os.environ.get("GEOLIB_CHECKPOINTS"), time.perf_counter()
-    os.environ["GEOLIB_CHECKPOINTS"] = str(own)
+    started = time.perf_counter()
     _write(own / _RULES, rules)
     try:
-        yield _Earlier(rules, interrupted and not finished, finished)
+        with _environment(GEOLIB_CHECKPOINTS=str(own)):
+            yield _Earlier(rules, interrupted and not finished, finished)
     finally:
-        os.environ.pop("GEOLIB_CHECKPOINTS")
-        if before is not None:
-            os.environ["GEOLIB_CHECKPOINTS"] = before
         if {path.name for path in own.iterdir()} == {_RULES}:  # no sweep kept anything
             shutil.rmtree(folder)
     if own.exists() and not finished:
         _write(own / _FINISHED, f"{time.perf_counter() - started}")
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set environment variables, which the kernel inherits, and put them back afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _read(path: Path) -> str:
