@@ -1,3 +1,4 @@
+from . import convergence_plots as convergence_plots
 from . import plotting as plotting
 from . import track_plots as track_plots
 from .claims import published as published
@@ -7,6 +8,7 @@ from .continuity import curve_length as curve_length
 from .continuity import mean_velocity as mean_velocity
 from .continuity import speed as speed
 from .continuity import weak_form as weak_form
+from .convergence import convergence_order as convergence_order
 from .convolution import ConvPlainNet as ConvPlainNet
 from .convolution import ConvResNet as ConvResNet
 from .data import DataError as DataError
