@@ -49,7 +49,7 @@ def plot_means(
     ends = np.array([[span.low, span.mean, span.high] for span in spans.values()], dtype=float).reshape(-1, 3)
     low, mean, high = (np.exp(ends) if geometric else ends).T
     style: dict[str, Any] = {"marker": "o", "markersize": 4, "capsize": 3, "linewidth": 1.3} | look
-    ax.errorbar(list(spans), mean, yerr=[mean - low, high - mean], label=label, **style)
+    ax.errorbar(np.array(list(spans), dtype=float), mean, yerr=[mean - low, high - mean], label=label, **style)
     return pd.Series(mean, index=pd.Index(list(spans), name=x), name=y)
 
 
