@@ -28,7 +28,7 @@ PICTURES = [
 ]  # fmt: skip
 
 #: What needs a proof, among the boxes of sphinx-proof.
-STATEMENTS = ("theorem", "lemma", "proposition", "corollary")
+STATEMENTS = {"theorem", "lemma", "proposition", "corollary"}
 
 
 def parsed(path: Path) -> BeautifulSoup:
@@ -42,6 +42,15 @@ def await_page(browser, title: str) -> None:
         return any(h1.text.startswith(title) for h1 in window.find_elements(By.CSS_SELECTOR, "article h1"))
 
     WebDriverWait(browser, 20, ignored_exceptions=[StaleElementReferenceException]).until(shown)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_formula_is_left_as_source(site, page):
+    article = parsed(site / "book" / f"{page}.html").find("article")
+    for element in article.select("pre, code, script, .math"):
+        element.decompose()
+    left = re.findall(r"\$[^$\n]+\$|\\(?:lvert|lVert|int|sum|mathbb|frac)\b.{0,40}", article.get_text())
+    assert not left
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -87,11 +96,12 @@ THEORY = [page for page in PAGES if page.startswith("theory/")]
 @pytest.mark.parametrize("page", [page for page in THEORY if page in chapter_names(ROOT)])
 def test_every_statement_is_proved_or_says_who_proved_it(site, page):
     found = parsed(site / "book" / f"{page}.html").select("article div.proof")
-    kinds = [next((kind for kind in STATEMENTS if kind in box["class"]), "") for box in found]
-    assert sum(map(bool, kinds)) >= 2
-    for kind, box, after in zip(kinds, found, [*kinds[1:], None], strict=True):
-        proved = after == "" or box.select_one("a[href*='references.html#']")
-        assert not kind or proved, box.select_one(".admonition-title").get_text()
+    kinds = [set(box["class"]) - {"proof", "admonition"} for box in found]  # a proof itself has no more
+    stated = [number for number, kind in enumerate(kinds) if kind & STATEMENTS]
+    assert len(stated) >= 2
+    for number in stated:
+        proved = kinds[number + 1 : number + 2] == [set()] or found[number].select_one("a[href*='references.html#']")
+        assert proved, found[number].select_one(".admonition-title").get_text()
 
 
 def test_no_two_statements_of_the_book_share_a_number(site):
