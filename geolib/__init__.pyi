@@ -51,7 +51,6 @@ from .sensitivity import shift_ranges as shift_ranges
 from .sensitivity import shifts as shifts
 from .separation import TrackSeparation as TrackSeparation
 from .separation import track_distance as track_distance
-from .separation import track_distance_bound as track_distance_bound
 from .statements import verdict_table as verdict_table
 from .statistics import Interval as Interval
 from .statistics import format_interval as format_interval

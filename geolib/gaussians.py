@@ -18,7 +18,7 @@ _SINGULAR = 1e-12
 def bures_distance(cov0: Any, cov1: Any) -> float:
     r"""Return the Wasserstein distance of two centred normal distributions, known as the Bures distance.
 
-    .. math:: B(\Sigma_0, \Sigma_1)^2 = \mathrm{tr}\,\Sigma_0 + \mathrm{tr}\,\Sigma_1
+    .. math:: d_B(\Sigma_0, \Sigma_1)^2 = \mathrm{tr}\,\Sigma_0 + \mathrm{tr}\,\Sigma_1
         - 2 \, \mathrm{tr} \big( \Sigma_0^{1/2} \Sigma_1 \Sigma_0^{1/2} \big)^{1/2}
         = \min_U \lVert \Sigma_0^{1/2} - \Sigma_1^{1/2} U \rVert_F^2
 
@@ -50,9 +50,9 @@ def bures_distance(cov0: Any, cov1: Any) -> float:
 def gaussian_wasserstein2(mean0: Any, cov0: Any, mean1: Any, cov1: Any) -> float:
     r"""Return the 2-Wasserstein distance of two normal distributions.
 
-    .. math:: W_2^2 = |m_0 - m_1|^2 + B(\Sigma_0, \Sigma_1)^2
+    .. math:: W_2^2 = |m_0 - m_1|^2 + d_B(\Sigma_0, \Sigma_1)^2
 
-    with B the `bures_distance` :cite:`olkin1982distance`. In the unit of the points.
+    with :math:`d_B` the `bures_distance` :cite:`olkin1982distance`. In the unit of the points.
 
     Parameters
     ----------
@@ -68,12 +68,12 @@ def gaussian_wasserstein2(mean0: Any, cov0: Any, mean1: Any, cov1: Any) -> float
 
 @dataclass(frozen=True)
 class GaussianMap:
-    r"""The optimal map between two normal distributions, :math:`T(x) = m_1 + A (x - m_0)`.
+    r"""The optimal map between two normal distributions, :math:`T(x) = m_1 + B (x - m_0)`.
 
     Attributes
     ----------
     matrix
-        A, symmetric and positive semi-definite, shape (dim, dim).
+        B, symmetric and positive semi-definite, shape (dim, dim).
     mean0, mean1
         Means of the two distributions, shape (dim,).
     cov0
@@ -96,7 +96,7 @@ class GaussianMap:
     def moments(self, t: float) -> tuple[np.ndarray, np.ndarray]:
         r"""Return mean and covariance of the geodesic at time t; it is normal all along.
 
-        .. math:: (1 - t) m_0 + t m_1, \qquad M_t \Sigma_0 M_t, \quad M_t = (1 - t) I + t A
+        .. math:: (1 - t) m_0 + t m_1, \qquad M_t \Sigma_0 M_t, \quad M_t = (1 - t) I + t B
 
         :cite:`mccann1997convexity`.
         """
@@ -107,8 +107,8 @@ class GaussianMap:
 def gaussian_map(mean0: Any, cov0: Any, mean1: Any, cov1: Any) -> GaussianMap:
     r"""Return the optimal map from one normal distribution to another.
 
-    .. math:: T(x) = m_1 + A (x - m_0), \qquad
-        A = \Sigma_0^{-1/2} \big( \Sigma_0^{1/2} \Sigma_1 \Sigma_0^{1/2} \big)^{1/2} \Sigma_0^{-1/2}
+    .. math:: T(x) = m_1 + B (x - m_0), \qquad
+        B = \Sigma_0^{-1/2} \big( \Sigma_0^{1/2} \Sigma_1 \Sigma_0^{1/2} \big)^{1/2} \Sigma_0^{-1/2}
 
     the gradient of a convex function, and the only optimal map :cite:`olkin1982distance,brenier1991polar`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,22 +88,10 @@ def _statement_rows(
     evidence = _evidence(result, setting, claims)
     for extra in _split(evidence, setting.get("per")):
         here = _evidence(result, {**setting, "network": {**setting["network"], **extra}}, claims)
-        findings = [judge(condition, here) for condition in row["conditions"]]
-        summary = Finding(
-            combine(findings), findings[0].interval, " | ".join(finding.why for finding in findings),
-            "; ".join(filter(None, (finding.heading for finding in findings))),
-        )  # fmt: skip
-        conditions = [
-            {
-                "rule": condition["rule"],
-                "what": condition_words(condition),
-                "verdict": finding.verdict,
-                "why": finding.why,
-                **_ours(finding.interval),
-            }
-            for condition, finding in zip(row["conditions"], findings, strict=True)
-        ]
-        yield _row(head, row["metric"], {**setting, "network": here.network}, defaults, summary, result, conditions)
+        summary = _judge_all(row["conditions"], here)
+        yield _row(
+            head, row["metric"], {**setting, "network": here.network}, defaults, summary, result, summary.conditions
+        )
 
 
 def _split(evidence: Evidence, field: str | None) -> list[dict[str, Any]]:
@@ -206,21 +195,59 @@ def _not_run(setting: Mapping[str, Any], results: Sequence[Result], chapters: se
     return Finding("not run at this scale", why=why)
 
 
-def judge_statement(name: str, numbers: Mapping[str, Any], network: Mapping[str, Any]) -> Finding:
-    """Judge a page's own networks by the condition of a statement, whatever setting the ledger judges it in.
+@dataclass(frozen=True)
+class Judgement(Finding):
+    """What all conditions of a statement came to together.
+
+    Attributes
+    ----------
+    conditions
+        Each condition's own finding: `what` it judges and by which bound, `rule`, `verdict`, `why`, and `mean`, `low`,
+        `high` and `count` of its interval, None where there is none.
+    """
+
+    conditions: Sequence[Mapping[str, Any]] = ()
+
+
+def judge_statement(name: str, numbers: Mapping[str, Any], network: Mapping[str, Any]) -> Judgement:
+    """Judge a page's own networks by the conditions of a statement, on whatever data and at whatever scale they ran.
+
+    As in the ledger the statement is supported if all conditions are, and refuted if any is; `interval` is that of the
+    first, and the conditions' `why` stand one after the other.
 
     Parameters
     ----------
     name
-        Of a statement of ``book/claims.yml`` with one condition, over all weight decays.
+        Of a statement of ``book/claims.yml`` whose settings all look at the same weight decays.
     numbers
         What the page published.
     network
         Field -> value that the records of the networks meant have.
+
+    Raises
+    ------
+    ValueError
+        If the statement's settings look at different weight decays, so that it does not say which ones a page means.
     """
     claims = read_claims(book_root(Path.cwd()))
-    (condition,) = claims["statements"][name]["conditions"]
-    return judge(condition, Evidence(numbers, network, "all", defaults=claims.get("defaults")))
+    row = claims["statements"][name]
+    gammas = {setting["gamma"] for setting in row["settings"]}
+    if len(gammas) > 1:
+        raise ValueError(f"{name} is judged at one choice of weight decays only if all its settings are; got {gammas}")
+    return _judge_all(row["conditions"], Evidence(numbers, network, gammas.pop(), defaults=claims.get("defaults")))
+
+
+def _judge_all(conditions: Sequence[Mapping[str, Any]], evidence: Evidence) -> Judgement:
+    findings = [judge(condition, evidence) for condition in conditions]
+    parts = [
+        {"rule": condition["rule"], "what": condition_words(condition), "verdict": finding.verdict, "why": finding.why,
+         **_ours(finding.interval)}
+        for condition, finding in zip(conditions, findings, strict=True)
+    ]  # fmt: skip
+    return Judgement(
+        combine(findings), findings[0].interval, " | ".join(finding.why for finding in findings),
+        "; ".join(filter(None, (finding.heading for finding in findings))), parts,
+    )  # fmt: skip
 
 
 def _evidence(result: Result, setting: Mapping[str, Any], claims: Mapping[str, Any]) -> Evidence:

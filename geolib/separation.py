@@ -9,7 +9,7 @@ import numpy as np
 
 from geolib.continuity import as_tracks
 
-__all__ = ["TrackSeparation", "track_distance", "track_distance_bound"]
+__all__ = ["TrackSeparation", "track_distance"]
 
 #: Squared distances held at a time, beside the results.
 _BLOCK = 2**20
@@ -47,7 +47,8 @@ class TrackSeparation:
     def of(cls, points: Any) -> TrackSeparation:
         """Measure every pair of tracks, in float64.
 
-        Beside the tracks and the results it takes a fixed amount of memory, whatever the number of points.
+        Beside the results it takes a copy of the tracks in float64, and some megabytes that do not grow with the number
+        of points.
 
         Parameters
         ----------
@@ -67,8 +68,17 @@ class TrackSeparation:
 
     @property
     def bound(self) -> np.ndarray:
-        r"""The bound :math:`|a||b| / \sqrt{|a|^2 + |b|^2}` of slide 29, 0 where a or b is."""
-        return _altitude(self.start, self.end)
+        r"""The least distance that tracks with these ends can have along a geodesic.
+
+        .. math:: \frac{|a| |b|}{\sqrt{|a|^2 + |b|^2}}
+
+        (slide 29 of :cite:`gai_lecture`), the altitude of a right triangle with legs of lengths \|a\| and \|b\|:
+        between the smaller of them and that over the square root of 2; 0 where one of them is 0.
+        """
+        small, large = np.minimum(self.start, self.end), np.maximum(self.start, self.end)
+        ratio = small / np.where(large > 0, large, 1)
+        altitude: np.ndarray = small / np.sqrt(1 + ratio**2)
+        return altitude
 
     @property
     def cosine(self) -> np.ndarray:
@@ -89,9 +99,11 @@ class TrackSeparation:
 
     @property
     def straight_at_layers(self) -> np.ndarray:
-        """What the distance would be, were the tracks straight and at even pace: over the times k / n, k = 0, ..., n.
+        r"""What the distance would be, were the tracks straight and at even pace: over the times k / n, k = 0, ..., n.
 
-        At least `straight`, by at most :math:`|a - b|^2 / (8 n^2)` over `straight`.
+        With D the distance over all times, `straight`, and :math:`D_n` this one,
+
+        .. math:: 0 \le D_n - D \le \frac{|a - b|^2}{8 n^2 D} \quad \text{if } D > 0.
         """
         # The square is a parabola in t, so its least value on a grid is at a neighbour of its vertex.
         below = np.floor(self._closest_time() * self.layers)
@@ -107,11 +119,18 @@ class TrackSeparation:
         Parameters
         ----------
         distance
-            By default the tracks' own; or `straight`, or `straight_at_layers`.
+            Shape (pairs,). By default the tracks' own; or `straight`, or `straight_at_layers`.
         tolerance
             The share. The default covers the rounding of tracks in single precision.
+
+        Raises
+        ------
+        ValueError
+            For another shape: distances that do not belong to these pairs, one each.
         """
-        given = self.distance if distance is None else distance
+        given = self.distance if distance is None else np.asarray(distance)
+        if given.shape != self.distance.shape:
+            raise ValueError(f"one distance a pair is compared, shape {self.distance.shape}; got shape {given.shape}")
         below: np.ndarray = given < (1 - tolerance) * self.bound
         return below
 
@@ -154,41 +173,11 @@ def track_distance(points: Any) -> np.ndarray:
     return distance
 
 
-def track_distance_bound(points: Any) -> np.ndarray:
-    r"""Return for every pair of points the least distance that their tracks can have along a geodesic.
-
-    .. math:: \frac{|a| |b|}{\sqrt{|a|^2 + |b|^2}}, \qquad
-        a = x_i^{(0)} - x_j^{(0)}, \quad b = x_i^{(n)} - x_j^{(n)}
-
-    (slide 29 of :cite:`gai_lecture`), the altitude of a right triangle with legs of lengths \|a\| and \|b\|: between
-    the smaller of them and that over the square root of 2; 0 where one of them is 0.
-
-    Parameters
-    ----------
-    points
-        Tracks of shape (layers + 1, points, dim), of at least two points; only the first and the last layer count.
-
-    Returns
-    -------
-    array
-        Shape and order as those of `track_distance`.
-    """
-    tracks = _pairable(points)
-    return _altitude(*(np.sqrt(_nearest(tracks[[k]])) for k in (0, -1)))
-
-
 def _pairable(points: Any) -> np.ndarray:
     tracks = as_tracks(points)
     if tracks.shape[1] < 2:
         raise ValueError("the distance of two tracks needs at least two points; got one")
     return tracks
-
-
-def _altitude(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    small, large = np.minimum(a, b), np.maximum(a, b)
-    ratio = small / np.where(large > 0, large, 1)
-    altitude: np.ndarray = small / np.sqrt(1 + ratio**2)
-    return altitude
 
 
 def _nearest(layers: np.ndarray) -> np.ndarray:

@@ -715,6 +715,57 @@ def test_a_page_is_judged_by_the_rule_of_the_ledger(root, monkeypatch):
     assert answers[10].interval.mean == -1
 
 
+def separations(resnet, untrained, plain):
+    """What a page publishes whose ResNets, at the best gamma 1e-3, have so large shares of violating pairs."""
+    network = {"dead": False, "diverged": False}
+    runs = [
+        {**network, "kind": kind, "seed": seed, "weight_decay": decay, "violations": share + 1e-4 * seed}
+        for kind, chosen in (("resnet", resnet), ("plain", plain))
+        for decay, share in ((0, 0.5), (1e-3, chosen)) for seed in range(5)
+    ]  # fmt: skip
+    before = [{**network, "kind": "resnet", "seed": seed, "violations": untrained + 2e-4 * seed} for seed in range(5)]
+    return {"runs": runs, "untrained": before, "best": {"resnet": 1e-3, "plain": 1e-3}}
+
+
+@pytest.mark.parametrize(
+    ("shares", "each", "whole"),
+    [
+        ((0.001, 0.02, 0.3), ["supported"] * 3, "supported"),
+        ((0.02, 0.03, 0.3), ["refuted", "supported", "supported"], "refuted"),
+        ((0.001, -0.0002, 0.3), ["supported", "refuted", "supported"], "refuted"),
+        ((0.001, 0.0008, 0.3), ["supported", "undetermined", "supported"], "undetermined"),
+        ((0.001, 0.02, 0.0), ["supported", "supported", "refuted"], "refuted"),
+    ],
+)
+def test_a_page_is_judged_by_all_conditions_of_a_statement_at_the_ledgers_gamma(root, monkeypatch, shares, each, whole):
+    monkeypatch.chdir(root)
+    found = judge_statement("C13", separations(*shares), {"kind": "resnet"})
+    assert [condition["verdict"] for condition in found.conditions] == each
+    assert found.verdict == whole
+    assert found.interval.mean == found.conditions[0]["mean"] == pytest.approx(shares[0] + 2e-4)
+    assert found.conditions[2]["mean"] == pytest.approx(shares[0] - shares[2])
+    assert found.why.split(" | ") == [condition["why"] for condition in found.conditions]
+
+
+def test_a_page_without_scores_gets_no_verdict(root, monkeypatch):
+    monkeypatch.chdir(root)
+    numbers = separations(0.001, 0.02, 0.3)
+    numbers["runs"] = [run for run in numbers["runs"] if run["kind"] == "resnet"]
+    found = judge_statement("C13", numbers, {"kind": "resnet"})
+    assert [condition["verdict"] for condition in found.conditions] == ["supported", "supported", "no verdict"]
+    assert (found.verdict, found.conditions[2]["mean"]) == ("no verdict", None)
+
+
+def test_a_statement_that_its_settings_judge_at_different_gammas_judges_no_page(root, monkeypatch):
+    monkeypatch.chdir(root)
+    claims = read_claims(root)
+    settings = claims["statements"]["C13"]["settings"]
+    settings.append({**settings[0], "gamma": 0})
+    monkeypatch.setattr("geolib.ledger.read_claims", lambda root: claims)
+    with pytest.raises(ValueError, match=r"C13 .* one choice of weight decays"):
+        judge_statement("C13", separations(0.001, 0.02, 0.3), {"kind": "resnet"})
+
+
 def test_a_changed_rule_says_so_on_the_page(root, monkeypatch):
     monkeypatch.chdir(root)
     table = ledger_table()

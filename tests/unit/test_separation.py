@@ -26,10 +26,9 @@ def wandering(seed, layers=4, points=9, dim=3):
 def test_ends_at_right_angles_attain_the_bound():
     # a = (3, 0), b = (0, 4): the altitude of the triangle with sides 3, 4, 5, reached at t = 9/25
     tracks = straight([[3, 0], [0, 0]], [[0, 4], [0, 0]], layers=25)
-    np.testing.assert_allclose(geolib.track_distance_bound(tracks), [12 / 5])
     np.testing.assert_allclose(geolib.track_distance(tracks), [12 / 5])
     pair = TrackSeparation.of(tracks)
-    np.testing.assert_allclose([pair.straight, pair.straight_at_layers], 12 / 5)
+    np.testing.assert_allclose([pair.bound, pair.straight, pair.straight_at_layers], 12 / 5)
     np.testing.assert_allclose([*pair.start, *pair.end, *pair.inner, *pair.cosine], [3, 4, 0, 0], atol=1e-15)
     assert not pair.violated()
 
@@ -93,7 +92,6 @@ def test_brute_force_agrees(seed, layers, points, dim):
     np.testing.assert_allclose((found.start, found.end), lengths)
     np.testing.assert_allclose(found.inner, (a * b).sum(1), atol=1e-12 * max(map(max, lengths)) ** 2)
     np.testing.assert_allclose(found.bound, lengths[0] * lengths[1] / np.hypot(*lengths))
-    np.testing.assert_allclose(geolib.track_distance_bound(x), found.bound)
     np.testing.assert_allclose(found.straight, apart, atol=2e-3 * max(map(max, lengths)))
     assert (found.straight <= apart + 1e-7).all()
     at_layers = np.linalg.norm((1 - steps) * a + steps * b, axis=2).min(0)
@@ -160,7 +158,7 @@ def test_tracks_in_single_precision_are_taken_as_they_are():
     np.testing.assert_array_equal(geolib.track_distance(x), geolib.track_distance(x.double()))
 
 
-@pytest.mark.parametrize("function", [geolib.track_distance, geolib.track_distance_bound, TrackSeparation.of])
+@pytest.mark.parametrize("function", [geolib.track_distance, TrackSeparation.of])
 @pytest.mark.parametrize(
     ("points", "words"),
     [
@@ -173,3 +171,10 @@ def test_tracks_in_single_precision_are_taken_as_they_are():
 def test_refusals(function, points, words):
     with pytest.raises(ValueError, match=words):
         function(points)
+
+
+@pytest.mark.parametrize("shape", [(36, 1), (1, 36), (1,), (), (35,)])
+def test_distances_that_are_not_one_a_pair_are_refused(shape):
+    pair = TrackSeparation.of(wandering(0))  # 36 pairs
+    with pytest.raises(ValueError, match=r"shape \(36,\); got shape"):
+        pair.violated(np.ones(shape))
