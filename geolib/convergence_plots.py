@@ -63,5 +63,5 @@ def plot_slope(ax: Axes, x: Sequence[float], at: tuple[float, float], power: flo
 
 def label_ticks(axis: Axis, values: Sequence[float]) -> None:
     """Put ticks at these values alone, in plain numbers, where a logarithmic axis would choose powers of ten."""
-    axis.set_ticks(list(values), [f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in values])
+    axis.set_ticks(list(values), [f"{value:.6g}".replace("-", "\N{MINUS SIGN}") for value in values])
     axis.set_ticks([], minor=True)
