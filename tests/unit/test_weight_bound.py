@@ -1,7 +1,5 @@
 """The bound of the curve's length by the weights: it holds, is attained, and is refused where it need not hold."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -9,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import geolib
-
-CHAIN = ("speeds", "operator", "frobenius", "radial", "weights")
+from geolib.networks import ResidualBlock
 
 
 def network(seed=0, width=6, blocks=4, gain=1.0):
@@ -44,10 +41,10 @@ def circling(blocks, turn=0.3, radius=1.7):
 def test_every_link_holds_for_random_networks(seed, width, blocks, gain, scale):
     net = network(seed, width, blocks, gain)
     found = geolib.length_bound(net, geolib.record(net, scale * inputs(seed)))
-    for lower, upper in itertools.pairwise(CHAIN):
-        assert (getattr(found, lower) <= getattr(found, upper) * (1 + 1e-12)).all(), (lower, upper)
+    assert found.chain.shape == (5, blocks)
+    assert (found.chain[:-1] <= found.chain[1:] * (1 + 1e-12)).all()
     assert found.ratio >= 1 - 1e-12
-    assert np.prod(list(found.factors.values())) == pytest.approx(found.ratio)
+    assert (found.length, found.bound) == tuple(found.chain[[0, -1]].sum(1))
     growth = np.prod(1 + found.products)
     assert found.length <= found.entry_radius * (growth - 1) * (1 + 1e-12)
     assert found.radius <= found.entry_radius * np.exp(found.squares.sum() / 2)
@@ -63,9 +60,9 @@ def test_both_sides_by_hand():
     assert (found.radius, found.entry_radius) == (2, 2)
     np.testing.assert_allclose(found.squares, [9 + 1 + 4])
     np.testing.assert_allclose(found.products, [3 * 5**0.5])
-    np.testing.assert_allclose(found.speeds, [3 / 2**0.5])
-    np.testing.assert_allclose(found.operator, [3 * 5**0.5 * 2.5**0.5])
-    np.testing.assert_allclose(found.radial, [3 * 5**0.5 * 2])
+    mean = 2.5**0.5  # the root of the mean of 1 and 4
+    both = 3 * 5**0.5  # each matrix has one singular value, so that both norms agree
+    np.testing.assert_allclose(found.chain, [[3 / 2**0.5], [both * mean], [both * mean], [both * 2], [14]])
     assert found.bound == pytest.approx(14)
 
 
@@ -75,8 +72,7 @@ def test_a_point_on_a_circle_attains_the_bound(blocks):
     found = geolib.length_bound(net, geolib.record(net, point))
     assert found.bound == pytest.approx(found.length, rel=1e-12)
     assert found.length == pytest.approx(1.7 * blocks * 2 * np.sin(0.3 / blocks / 2), rel=1e-12)
-    for factor in found.factors.values():
-        assert factor == pytest.approx(1, rel=1e-12)
+    np.testing.assert_allclose(found.chain, found.chain[[0]].repeat(5, axis=0), rtol=1e-12)
 
 
 def test_a_cloud_with_spread_does_not_attain_it():
@@ -108,13 +104,12 @@ def test_a_network_that_moves_nothing_has_no_finite_ratio():
     found = geolib.length_bound(net, geolib.record(net, inputs()))
     assert found.length == 0 < found.bound
     assert found.ratio == np.inf
-    assert np.isnan(found.factors["operator"])
 
 
 def test_single_precision_is_measured_in_double():
     net = geolib.ResNet(5, 3, width=6, blocks=4, seed=1)
     found = geolib.length_bound(net, geolib.record(net, inputs().float()))
-    assert found.weights.dtype == np.float64
+    assert found.chain.dtype == np.float64
     assert found.length < found.bound
 
 
@@ -158,3 +153,59 @@ def test_a_plain_block_and_a_bias_do_break_the_inequality():
 def test_tracks_that_cannot_be_the_networks_are_refused(points, words):
     with pytest.raises(ValueError, match=words):
         geolib.length_bound(network(), points)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
+def test_random_tracks_of_the_right_shape_are_refused(scale):
+    points = scale * np.random.default_rng(0).standard_normal((5, 9, 6))
+    with pytest.raises(ValueError, match=r"not this network's: .* blocks\[\d\] leads; point \d is"):
+        geolib.length_bound(network(), points)
+
+
+def test_tracks_of_another_seed_or_with_one_point_off_are_refused_by_the_block():
+    net = network()
+    with pytest.raises(ValueError, match="not this network's"):
+        geolib.length_bound(net, geolib.record(network(seed=1), inputs()))
+    points = geolib.record(net, inputs()).points.clone()
+    points[-1, 7] *= 1.01
+    with pytest.raises(ValueError, match=r"blocks\[3\] leads; point 7 is"):
+        geolib.length_bound(net, points)
+
+
+@pytest.mark.parametrize("width", [6, 64, 256])
+@pytest.mark.parametrize("gain", [0.0, 0.125, 3.0])
+def test_what_a_network_records_in_single_precision_is_its_own(width, gain):
+    net = geolib.ResNet(5, 3, width=width, blocks=2, gain=gain, seed=1)
+    with torch.no_grad():
+        net.stem[1].weight[0] *= 1e4  # coordinates of very different sizes
+    geolib.length_bound(net, geolib.record(net, inputs().float()))
+
+
+class Doubled(ResidualBlock):
+    """A block whose step is twice that of its weights."""
+
+    def forward(self, x):
+        return 2 * super().forward(x) - x
+
+
+def test_other_blocks_are_refused():
+    plain, doubled = network(), network()
+    plain.blocks[2] = geolib.PlainNet(5, 3, width=6, blocks=1).double().blocks[0]
+    with pytest.raises(TypeError, match=r"got ResNet: blocks\[2\] is a PlainBlock"):
+        geolib.length_bound(plain, geolib.record(plain, inputs()))
+    doubled.blocks[1] = Doubled(6, False).double()
+    with torch.no_grad():
+        doubled.blocks[1].inner.weight.fill_(1)
+        doubled.blocks[1].outer.weight.fill_(1)
+    with pytest.raises(ValueError, match=r"not where blocks\[1\] leads"):
+        geolib.length_bound(doubled, geolib.record(doubled, inputs()))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(value):
+    net = network()
+    points = geolib.record(net, inputs())
+    with torch.no_grad():
+        net.blocks[2].outer.weight[1, 0] = value
+    with pytest.raises(ValueError, match=r"blocks\[2\].outer.weight holds NaN or infinity"):
+        geolib.length_bound(net, points)
