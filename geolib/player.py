@@ -109,7 +109,7 @@ def picture_player(
     # The theme dims images on a dark page, which would change the colours, except those of its class dark-light.
     drawing = f'<img class="drawing dark-light" width="{width}" height="{height}" alt="{label}" src="{urls[-1]}">'
     if caption:
-        drawing += f"\n<figcaption>{html.escape(caption)}</figcaption>"
+        drawing += f'\n<div class="caption">{html.escape(caption)}</div>'
     return _page("picture", drawing, {"images": urls}, frames, notes, title)
 
 
