@@ -59,9 +59,10 @@ def weak_form(phi: Callable[[torch.Tensor], torch.Tensor], points: Any, velociti
     Raises
     ------
     ValueError
-        For shapes that do not fit, times that do not increase, or values that are not finite.
+        For shapes that do not fit, times that do not increase, or values that are not finite, those of phi and of its
+        slope included.
     """
-    tracks, speeds, t = as_tracks(points), np.asarray(velocities, dtype=np.float64), np.asarray(times, dtype=np.float64)
+    tracks, speeds, t = as_tracks(points), _as_array(velocities), _as_array(times)
     if speeds.shape != (len(tracks) - 1, *tracks.shape[1:]) or t.shape != tracks.shape[:1]:
         raise ValueError(
             f"points of shape {tracks.shape} need velocities of shape {(len(tracks) - 1, *tracks.shape[1:])} and "
@@ -69,17 +70,25 @@ def weak_form(phi: Callable[[torch.Tensor], torch.Tensor], points: Any, velociti
         )
     if not (np.isfinite(speeds).all() and np.isfinite(t).all() and (np.diff(t) > 0).all()):
         raise ValueError("velocities must be finite and times must increase")
-    means, slopes = [], []
-    for cloud in torch.from_numpy(tracks):
-        cloud.requires_grad_()
-        values = phi(cloud)
-        if values.shape != cloud.shape[:1]:
-            raise ValueError(f"phi must give one value a point, shape {tuple(cloud.shape[:1])}; got {values.shape}")
-        (slope,) = torch.autograd.grad(values.sum(), cloud)
-        means.append(float(values.detach().mean()))
-        slopes.append(slope.numpy())
+    means, slopes = zip(*(_mean_and_slope(phi, cloud) for cloud in torch.from_numpy(tracks)), strict=True)
     transport = (np.stack(slopes[:-1]) * speeds).sum(2).mean(1)
     return WeakForm(np.diff(means) / np.diff(t), transport)
+
+
+def _mean_and_slope(phi: Callable[[torch.Tensor], torch.Tensor], cloud: torch.Tensor) -> tuple[float, np.ndarray]:
+    """Return a test function's mean over points of shape (m, d), and its slope at each."""
+    with torch.enable_grad():  # the caller may have switched gradients off
+        values = phi(cloud.requires_grad_())
+        if values.shape != cloud.shape[:1]:
+            raise ValueError(
+                f"phi must give one value a point, shape {tuple(cloud.shape[:1])}; got {tuple(values.shape)}"
+            )
+        # A function that does not depend on the place is not connected to it, and its slope is zero.
+        found = torch.autograd.grad(values.sum(), cloud, allow_unused=True)[0] if values.requires_grad else None
+    slope = torch.zeros_like(cloud) if found is None else found
+    if not (torch.isfinite(values).all() and torch.isfinite(slope).all()):
+        raise ValueError("phi and its slope must be finite at all points; it gave NaN or infinity")
+    return float(values.detach().double().mean()), slope.detach().numpy()
 
 
 def mean_velocity(points: Any, velocities: Any) -> np.ndarray:
@@ -94,8 +103,13 @@ def mean_velocity(points: Any, velocities: Any) -> np.ndarray:
     ----------
     points, velocities
         Both of shape (m, d).
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, or values that are not finite.
     """
-    x, u = np.asarray(points, dtype=np.float64), np.asarray(velocities, dtype=np.float64)
+    x, u = _as_array(points), _as_array(velocities)
     if x.ndim != 2 or 0 in x.shape or x.shape != u.shape or not (np.isfinite(x).all() and np.isfinite(u).all()):
         raise ValueError(f"points and velocities must be finite and of one shape (m, d); got {x.shape} and {u.shape}")
     # Adding zero turns -0 into 0: they are one place.
@@ -169,9 +183,15 @@ def action(points: Any) -> float:
 
 def as_tracks(points: Any) -> np.ndarray:
     """Check tracks and return them in float64."""
-    array = points.detach().cpu().numpy() if isinstance(points, torch.Tensor) else np.asarray(points)
+    array = _as_array(points)
     check_shape(array.shape)
-    array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"tracks must be finite; {int((~np.isfinite(array)).sum())} values are not")
     return array
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """Return a copy in float64 of a list, an array, or a tensor, wherever it lies and whether it has a gradient."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    return np.array(values, dtype=np.float64)

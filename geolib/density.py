@@ -13,7 +13,7 @@ from geolib.flows import Field, as_points, check_substeps, runge_kutta
 
 __all__ = ["CarriedDensity", "LogDensity", "carry_density", "flow_density"]
 
-#: Takes points of shape (m, d), returns the logarithm of the density there, shape (m,).
+#: Takes points of shape (m, d), returns the logarithm of the density there, shape (m,); -inf where there is no mass.
 LogDensity = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -27,7 +27,7 @@ class CarriedDensity:
         The images, shape (m, d).
     log_density
         Logarithm of the image density there, shape (m,): of the whole density where each step is injective, else of
-        the part that comes from this one point.
+        the part that comes from this one point; infinite where a step's determinant is zero.
     log_determinant
         Logarithm of the factor by which the map stretches volume at each point, shape (m,).
     smallest_determinant
@@ -61,12 +61,13 @@ def carry_density(fields: Sequence[Field], x: Any, log_density: LogDensity, subs
     Raises
     ------
     ValueError
-        For no field, points of a wrong shape, or a number of substeps that is no whole number >= 1.
+        For no field, points of a wrong shape or not finite, on the way too, a number of substeps that is no whole
+        number >= 1, or a `log_density` or field that gives a wrong shape, NaN or +inf.
     """
     check_substeps(substeps)
     points = as_points(fields, x)
     with torch.no_grad():
-        start, smallest = log_density(points), np.inf
+        start, smallest = _evaluated(log_density, points), np.inf
         total = torch.zeros(len(points), dtype=torch.float64)
         for field in fields:
             linearised = _linearised(field)
@@ -77,7 +78,9 @@ def carry_density(fields: Sequence[Field], x: Any, log_density: LogDensity, subs
                 smallest = min(smallest, float((sign * logarithm.exp()).min()))
                 total += logarithm
                 points = points + v / substeps
-    return CarriedDensity(points.numpy(), (start - total).numpy(), total.numpy(), smallest)
+    _check_finite(points, "the steps")
+    carried = torch.where(start.isneginf(), start, start - total)  # no mass stays none where a determinant is zero
+    return CarriedDensity(points.numpy(), carried.numpy(), total.numpy(), smallest)
 
 
 def flow_density(fields: Sequence[Field], y: Any, log_density: LogDensity, substeps: int) -> np.ndarray:
@@ -104,6 +107,11 @@ def flow_density(fields: Sequence[Field], y: Any, log_density: LogDensity, subst
     -------
     array
         Shape (m,).
+
+    Raises
+    ------
+    ValueError
+        As `carry_density`.
     """
     check_substeps(substeps)
     places = as_points(fields, y)
@@ -119,15 +127,43 @@ def flow_density(fields: Sequence[Field], y: Any, log_density: LogDensity, subst
 
             for _ in range(substeps):
                 state = runge_kutta(widened, state, -1 / substeps)
-        density: np.ndarray = (log_density(state[:, :-1]) + state[:, -1]).numpy()
+        _check_finite(state, "the way back along the flow")
+        density: np.ndarray = (_evaluated(log_density, state[:, :-1]) + state[:, -1]).numpy()
     return density
+
+
+def _evaluated(log_density: LogDensity, points: torch.Tensor) -> torch.Tensor:
+    """Return a density's logarithms at points, one each."""
+    values = log_density(points)
+    if values.shape != points.shape[:1]:
+        raise ValueError(
+            f"log_density must give one value a point, shape {tuple(points.shape[:1])}; got {tuple(values.shape)}"
+        )
+    wrong = values.isnan() | values.isposinf()
+    if wrong.any():
+        raise ValueError(
+            f"log_density must be finite, or -inf where there is no mass; it gave NaN or +inf at {int(wrong.sum())} of "
+            f"{len(points)} points"
+        )
+    return values.double()
+
+
+def _check_finite(state: torch.Tensor, way: str) -> None:
+    lost = int((~torch.isfinite(state)).any(1).sum())
+    if lost:
+        raise ValueError(
+            f"{way} left the finite numbers at {lost} of {len(state)} points: the field grows too fast or is not "
+            "finite itself"
+        )
 
 
 def _linearised(field: Field) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
     """Return what gives the Jacobians, shape (m, d, d), and velocities, shape (m, d), of a field at points."""
 
     def twice(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        v = field(x[None])[0]
-        return v, v
+        v = field(x[None])
+        if v.shape != (1, *x.shape):
+            raise ValueError(f"a field must give points of shape (m, d) velocities of that shape; got {tuple(v.shape)}")
+        return v[0], v[0]
 
     return torch.func.vmap(torch.func.jacrev(twice, has_aux=True))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from geolib.flows import Field
+from geolib.flows import Field, check_count
 
 __all__ = ["Grid", "GridDensity", "solve_continuity"]
 
@@ -26,17 +26,16 @@ class Grid:
     half_width
         Half of the square's side; the square reaches from ``-half_width`` to ``half_width`` in both coordinates.
     cells
-        Number of cells along a side.
+        Number of cells along a side, at least 3.
     """
 
     half_width: float
     cells: int
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.half_width) and self.half_width > 0 and self.cells >= 3):
-            raise ValueError(
-                f"a grid needs a half width > 0 and at least 3 cells a side; got {self.half_width} and {self.cells}"
-            )
+        if not (np.isfinite(self.half_width) and self.half_width > 0):
+            raise ValueError(f"half_width is half of a square's side and must be finite and > 0; got {self.half_width}")
+        check_count(self.cells, "cells counts the cells along a side", 3)
 
     @property
     def width(self) -> float:
@@ -54,9 +53,16 @@ class Grid:
         return -self.half_width + self.width * np.arange(self.cells + 1)
 
     def mass(self, density: Any) -> np.ndarray:
-        """Return the integral of densities of shape (..., cells, cells), shape (...)."""
-        total: np.ndarray = np.asarray(density).sum((-2, -1)) * self.width**2
+        """Return the integral of densities of shape (..., cells, cells), shape (...); a ValueError for other shapes."""
+        total: np.ndarray = self._checked(density).sum((-2, -1)) * self.width**2
         return total
+
+    def _checked(self, density: Any) -> np.ndarray:
+        """Return a copy in float64 of densities whose shape fits."""
+        values = np.array(density, dtype=np.float64)
+        if values.shape[-2:] != (self.cells, self.cells):
+            raise ValueError(f"a density on this grid has shape (..., {self.cells}, {self.cells}); got {values.shape}")
+        return values
 
 
 @dataclass(frozen=True)
@@ -110,19 +116,19 @@ def solve_continuity(
     Raises
     ------
     ValueError
-        For no field, a wrong shape, densities that are negative or not finite, velocities that are not finite, no
-        frame, or a Courant number out of range.
+        For no field, a wrong shape, densities that are negative or not finite, velocities that are not finite or not in
+        the plane, a number of frames that is no whole number >= 1, or a Courant number out of range.
     """
-    rho = np.array(density, dtype=np.float64)
-    if rho.ndim < 2 or rho.shape[-2:] != (grid.cells, grid.cells) or not np.isfinite(rho).all() or (rho < 0).any():
-        raise ValueError(
-            f"a density on this grid is finite, nowhere negative and of shape (..., {grid.cells}, {grid.cells}); "
-            f"got shape {rho.shape}"
-        )
+    rho = grid._checked(density)
+    if not np.isfinite(rho).all():
+        raise ValueError(f"a density must be finite; {int((~np.isfinite(rho)).sum())} cells are NaN or infinite")
+    if (rho < 0).any():
+        raise ValueError(f"a density is nowhere negative; the smallest cell holds {rho.min()}")
     if not 0 < courant <= _LARGEST_COURANT:
         raise ValueError(f"courant must lie in (0, 1/2], or densities may become negative; got {courant}")
-    if frames < 1 or not len(fields):
-        raise ValueError(f"a solution needs at least one field and one frame a field; got {len(fields)}, {frames}")
+    check_count(frames, "frames counts the densities kept for each field")
+    if not len(fields):
+        raise ValueError("a density moves along at least one velocity field; got none")
     kept, total = [rho], 0
     for field in fields:
         faces = _face_velocities(field, grid)
@@ -146,12 +152,28 @@ def _face_velocities(field: Field, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     across, along = np.meshgrid(inner, middle)
     velocities = []
     for axis, places in enumerate([(across, along), (along, across)]):
-        with torch.no_grad():
-            v = field(torch.from_numpy(np.stack(places, axis=-1).reshape(-1, 2))).numpy()[:, axis]
-        if not np.isfinite(v).all():
-            raise ValueError("a velocity field must be finite on the whole grid")
-        velocities.append(v.reshape(across.shape))
+        v = _velocities(field, torch.from_numpy(np.stack(places, axis=-1).reshape(-1, 2)))
+        velocities.append(v[:, axis].reshape(across.shape))
     return velocities[0], velocities[1]
+
+
+def _velocities(field: Field, places: torch.Tensor) -> np.ndarray:
+    try:
+        with torch.no_grad():
+            v: np.ndarray = field(places).numpy()
+    except RuntimeError as error:  # what torch raises where a layer does not fit its input
+        raise ValueError(
+            f"a grid in the plane needs a field that takes points of shape {tuple(places.shape)}; this one does not: "
+            f"{error}"
+        ) from error
+    if v.shape != tuple(places.shape):
+        raise ValueError(
+            f"a grid in the plane needs a field that gives a velocity of two components at each place, shape "
+            f"{tuple(places.shape)}; got {v.shape}"
+        )
+    if not np.isfinite(v).all():
+        raise ValueError("a velocity field must be finite on the whole grid")
+    return v
 
 
 def _heun(rho: np.ndarray, faces: tuple[np.ndarray, np.ndarray], ratio: float) -> np.ndarray:

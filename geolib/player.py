@@ -72,7 +72,7 @@ def track_player(
 
 
 def picture_player(
-    images: Sequence[Any], frames: Sequence[str], *, notes: Sequence[str] | None = None, title: str
+    images: Sequence[Any], frames: Sequence[str], *, notes: Sequence[str] | None = None, title: str, caption: str = ""
 ) -> str:
     """Return an animation of pictures with the controls of `track_player`; without a script the last one is shown.
 
@@ -84,6 +84,8 @@ def picture_player(
         side keep the page small.
     frames, notes, title
         As for `track_player`.
+    caption
+        Text shown under the picture, for example its scale: a picture has no axes.
 
     Raises
     ------
@@ -104,7 +106,10 @@ def picture_player(
     urls = [_png(picture) for picture in pictures]
     height, width, _ = shapes[0]
     label = html.escape(title, quote=True)
-    drawing = f'<img class="drawing" width="{width}" height="{height}" alt="{label}" src="{urls[-1]}">'
+    # The theme dims images on a dark page, which would change the colours, except those of its class dark-light.
+    drawing = f'<img class="drawing dark-light" width="{width}" height="{height}" alt="{label}" src="{urls[-1]}">'
+    if caption:
+        drawing += f'\n<div class="caption">{html.escape(caption)}</div>'
     return _page("picture", drawing, {"images": urls}, frames, notes, title)
 
 

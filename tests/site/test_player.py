@@ -98,6 +98,16 @@ def test_every_picture_is_shown_under_its_name_and_the_last_without_a_script(bro
     assert sum(len(picture) for _, picture in shown) < 400_000
 
 
+def test_a_picture_has_its_own_colours_and_a_scale_on_a_dark_page_too(browser, address):
+    browser.get(f"{address}/{PAGES['picture']}")
+    browser.execute_script("document.documentElement.dataset.theme = 'dark'")
+    root, *_ = parts(browser)
+    picture = root.find_element(By.TAG_NAME, "img")
+    assert picture.value_of_css_property("filter") == "none"
+    assert picture.value_of_css_property("padding") == "0px"
+    assert "\N{MINUS SIGN}4 to 4" in root.find_element(By.CLASS_NAME, "caption").text
+
+
 def test_dragging_the_slider_changes_the_drawing(browser, address, kind):
     browser.get(f"{address}/{PAGES[kind]}")
     root, slider, _, label = parts(browser)

@@ -112,12 +112,47 @@ def test_fields_act_in_their_order():
 def test_densities_refuse(function):
     with pytest.raises(ValueError, match="got none"):
         function([], np.ones((2, 2)), normal, 1)
-    with pytest.raises(ValueError, match=r"shape \(m, d\); got \(2,\)"):
+    with pytest.raises(ValueError, match=r"shape \(m, d\), at least one point and dimension; got \(2,\)"):
         function([contraction], np.ones(2), normal, 1)
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match="points must be finite; 4 values"):
         function([contraction], np.full((2, 2), np.nan), normal, 1)
     with pytest.raises(ValueError, match="whole number >= 1; got 0"):
         function([contraction], np.ones((2, 2)), normal, 0)
+
+
+@pytest.mark.parametrize("function", [geolib.carry_density, geolib.flow_density])
+@pytest.mark.parametrize(
+    ("log_density", "words"),
+    [
+        (lambda x: normal(x)[:, None], r"shape \(3,\); got \(3, 1\)"),
+        (lambda x: torch.tensor(0.0), r"got \(\)"),
+        (lambda x: normal(x)[:1], r"got \(1,\)"),
+        (lambda x: normal(x) * np.nan, "NaN or \\+inf at 3 of 3"),
+        (lambda x: torch.tensor([0.0, np.inf, -np.inf]), "NaN or \\+inf at 1 of 3"),
+    ],
+)
+def test_densities_refuse_a_start_that_is_none(function, log_density, words):
+    with pytest.raises(ValueError, match=f"log_density must .*{words}"):
+        function([contraction], np.ones((3, 2)), log_density, 1)
+
+
+@pytest.mark.parametrize("function", [geolib.carry_density, geolib.flow_density])
+def test_densities_refuse_a_blow_up_and_fields_of_another_shape(function):
+    with pytest.raises(ValueError, match="finite numbers at 1 of 2 points"):
+        function([lambda x: -x.pow(9)], [[1e40, 0.0], [0.0, 0.0]], lambda x: torch.zeros(len(x)), 1)
+    with pytest.raises(ValueError, match=r"velocities of that shape; got \(1, 1\)"):
+        function([lambda x: x[:, :1]], np.ones((2, 2)), normal, 1)
+
+
+def test_where_there_is_no_mass_there_is_none_after():
+    def uniform(x):
+        return torch.where((x.abs() < 1).all(1), -2 * np.log(2.0), -np.inf)
+
+    x = np.array([[0.5, 0.5], [2.0, 0.0]])
+    np.testing.assert_allclose(geolib.carry_density([contraction], x, uniform, 1).log_density, [0, -np.inf], atol=1e-7)
+    np.testing.assert_array_equal(geolib.flow_density([contraction], x, uniform, 4)[1], -np.inf)
+    crushed = geolib.carry_density([lambda x: -x], x, uniform, 1).log_density
+    np.testing.assert_array_equal(crushed, [np.inf, -np.inf])
 
 
 @pytest.mark.parametrize("field", [*EXACT, swirl])
@@ -217,14 +252,23 @@ def test_the_cells_have_their_centres_and_width():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"fields": []}, "at least one field"),
-        ({"frames": 0}, "one frame a field; got 1, 0"),
+        ({"fields": []}, "at least one velocity field; got none"),
+        ({"frames": 0}, "frames counts .* whole number >= 1; got 0"),
+        ({"frames": 1.5}, "frames counts .* whole number >= 1; got 1.5"),
+        ({"frames": True}, "got True"),
         ({"courant": 0.6}, r"\(0, 1/2\], or densities may become negative; got 0.6"),
         ({"courant": 0}, "got 0"),
-        ({"density": np.ones((4, 5))}, r"got shape \(4, 5\)"),
-        ({"density": -np.ones((5, 5))}, "nowhere negative"),
-        ({"density": np.full((5, 5), np.nan)}, "is finite"),
+        ({"density": np.ones((4, 5))}, r"shape \(\.\.\., 5, 5\); got \(4, 5\)"),
+        ({"density": np.ones(5)}, r"got \(5,\)"),
+        ({"density": -np.ones((5, 5))}, "nowhere negative; the smallest cell holds -1.0"),
+        ({"density": np.full((5, 5), np.nan)}, "finite; 25 cells"),
         ({"fields": [lambda x: x * np.nan]}, "finite on the whole grid"),
+        ({"fields": [lambda x: x[:, :1]]}, r"two components at each place, shape \(20, 2\); got \(20, 1\)"),
+        ({"fields": [lambda x: torch.cat([x, x], 1)]}, r"got \(20, 4\)"),
+        (
+            {"fields": geolib.velocity_fields(geolib.ResNet(3, 2, width=3, blocks=1))},
+            r"a field that takes points of shape \(20, 2\); this one does not",
+        ),
     ],
 )
 def test_the_solver_refuses(changes, words):
@@ -233,7 +277,22 @@ def test_the_solver_refuses(changes, words):
         geolib.solve_continuity(**{**settled, **changes})
 
 
-@pytest.mark.parametrize(("half_width", "cells"), [(0, 5), (np.inf, 5), (1, 2)])
-def test_a_grid_refuses(half_width, cells):
-    with pytest.raises(ValueError, match="half width > 0 and at least 3 cells"):
+@pytest.mark.parametrize(
+    ("half_width", "cells", "words"),
+    [
+        (0, 5, "finite and > 0; got 0"),
+        (np.inf, 5, "finite and > 0; got inf"),
+        (1, 2, "whole number >= 3; got 2"),
+        (1, 8.5, "whole number >= 3; got 8.5"),  # would lie off the centre
+        (1, True, "got True"),
+    ],
+)
+def test_a_grid_refuses(half_width, cells, words):
+    with pytest.raises(ValueError, match=words):
         geolib.Grid(half_width, cells)
+
+
+@pytest.mark.parametrize("density", [np.ones((4, 5)), np.ones(4), 1.0])
+def test_mass_is_that_of_the_whole_grid(density):
+    with pytest.raises(ValueError, match=r"shape \(\.\.\., 4, 4\); got"):
+        geolib.Grid(1, 4).mass(density)

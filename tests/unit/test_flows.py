@@ -101,9 +101,39 @@ def test_refuses_networks_without_a_flow():
 def test_refuses_points_and_schemes_that_it_cannot_follow():
     with pytest.raises(ValueError, match="euler, rk4; got 'midpoint'"):
         geolib.refined_flow(network(growth(1.0)), np.ones((2, 2)), 1, scheme="midpoint")
-    for x in (np.ones((2, 2, 2)), np.ones((0, 2)), np.full((2, 2), np.nan)):
-        with pytest.raises(ValueError, match="finite points of shape"):
+    for x in (np.ones((2, 2, 2)), np.ones((0, 2))):
+        with pytest.raises(ValueError, match="stem's outputs must have shape"):
             geolib.refined_flow(network(growth(1.0)), x, 1)
+    with pytest.raises(ValueError, match="stem's outputs must be finite; 2 values"):
+        geolib.refined_flow(network(growth(1.0)), [[1.0, np.nan], [np.inf, 0.0]], 1)
+
+
+def test_refuses_a_block_that_changes_the_width_by_name():
+    for width in (1, 3):  # a width of 1 could be broadcast
+        with pytest.raises(ValueError, match=rf"block 2 \(Linear\) turned \(4, 2\) into \(4, {width}\)"):
+            geolib.refined_flow(network(growth(1.0), nn.Linear(2, width)), np.ones((4, 2)), 1)
+
+
+def test_a_foreign_block_is_taken_at_its_word():
+    x = torch.from_numpy(RNG.normal(size=(6, 2)))
+    layer = nn.Linear(2, 2).double()
+    torch.testing.assert_close(geolib.velocity_fields(network(layer))[0](x), (layer(x) - x).detach())
+
+
+def test_points_may_carry_a_gradient():
+    x = torch.ones(3, 2, dtype=torch.float64)
+    expected = geolib.refined_flow(network(growth(0.5)), x, 2).points
+    np.testing.assert_array_equal(geolib.refined_flow(network(growth(0.5)), x.requires_grad_(), 2).points, expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
+def test_a_network_on_a_gpu_is_followed_on_the_cpu_and_left_there():
+    net, x = geolib.ResNet(5, 3, width=7, blocks=2, seed=1), torch.ones(4, 5)
+    expected = geolib.refined_flow(net, x, 3).points
+    net.cuda()
+    for given in (x, x.cuda(), x.numpy()):
+        np.testing.assert_array_equal(geolib.refined_flow(net, given, 3).points, expected)
+    assert net.stem[1].weight.is_cuda
 
 
 def wave(z):
@@ -147,13 +177,44 @@ def test_a_wrong_velocity_leaves_a_defect():
         ({"times": [1, 1]}, "must increase"),
         ({"velocities": np.full((1, 3, 2), np.inf)}, "must be finite"),
         ({"points": np.zeros((1, 3, 2))}, "at least one layer"),
-        ({"phi": lambda z: z}, "one value a point"),
+        ({"phi": lambda z: z}, r"one value a point, shape \(3,\); got \(3, 2\)"),
+        ({"phi": lambda z: z.sum()}, r"got \(\)"),
+        ({"phi": lambda z: wave(z) * np.nan}, "phi and its slope must be finite"),
+        ({"phi": lambda z: z[:, 0].sqrt()}, "phi and its slope must be finite"),  # 0, of infinite slope
+        ({"phi": lambda z: torch.full((3,), np.inf)}, "phi and its slope must be finite"),
     ],
 )
 def test_the_weak_form_refuses(changes, words):
     given = {"phi": wave, "points": np.zeros((2, 3, 2)), "velocities": np.zeros((1, 3, 2)), "times": [0, 1]}
     with pytest.raises(ValueError, match=words):
         geolib.weak_form(**{**given, **changes})
+
+
+@pytest.mark.parametrize(
+    "phi", [lambda z: torch.full((len(z),), 2.0), lambda z: torch.full((len(z),), 2), lambda z: 0 * z.sum(1) + 2]
+)
+def test_a_constant_has_no_rate_and_no_transport(phi):
+    both = geolib.weak_form(phi, RNG.normal(size=(3, 5, 2)), RNG.normal(size=(2, 5, 2)), [0, 1, 2])
+    np.testing.assert_array_equal([both.rate, both.transport], 0)
+
+
+def test_a_test_function_with_weights_of_its_own_that_ignores_the_place_is_a_constant_too():
+    weight = torch.tensor(2.0, requires_grad=True)
+    both = geolib.weak_form(lambda z: weight.expand(len(z)), np.zeros((2, 5, 2)), np.ones((1, 5, 2)), [0, 1])
+    assert both.defect == 0
+
+
+def test_the_weak_form_needs_neither_gradients_nor_arrays_from_its_caller():
+    points, velocities = RNG.normal(size=(3, 5, 2)), RNG.normal(size=(2, 5, 2))
+    expected = geolib.weak_form(wave, points, velocities, [0, 1, 2])
+    given = [torch.tensor(values, requires_grad=True) for values in (points, velocities, [0.0, 1.0, 2.0])]
+    with torch.no_grad():
+        inside = geolib.weak_form(wave, *given)
+    for both in (inside, geolib.weak_form(wave, *given)):
+        np.testing.assert_array_equal([both.rate, both.transport], [expected.rate, expected.transport])
+    assert given[0].grad is None
+    x, u = (tensor[0] for tensor in given[:2])
+    np.testing.assert_array_equal(geolib.mean_velocity(x, u), geolib.mean_velocity(points[0], velocities[0]))
 
 
 def test_points_at_one_place_share_their_mean_velocity():

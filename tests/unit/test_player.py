@@ -160,6 +160,14 @@ def test_pictures_bring_nothing_from_outside_and_can_be_used_without_sight():
     assert not re.search(r"https?:|//\w|url\(|@import|import\(|fetch\(|XMLHttpRequest|eval\(", outside)
 
 
+def test_pictures_keep_their_colours_on_a_dark_page_and_show_their_caption():
+    soup = BeautifulSoup(pictures(caption="from -4 to 4 & <b>"), "html.parser")
+    assert "dark-light" in soup.find("img")["class"]
+    assert soup.find(class_="caption").get_text() == "from -4 to 4 & <b>"
+    assert not soup.find("b")
+    assert not BeautifulSoup(pictures(), "html.parser").find(class_="caption")
+
+
 def test_pictures_are_written_alike_each_time_and_told_apart():
     assert pictures() == pictures()
     keys = [re.search('data-player="([^"]*)"', page)[1] for page in (pictures(), pictures(images=1 - PICTURES))]
