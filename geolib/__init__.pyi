@@ -27,7 +27,7 @@ from .gaussians import GaussianMap as GaussianMap
 from .gaussians import bures_distance as bures_distance
 from .gaussians import gaussian_map as gaussian_map
 from .gaussians import gaussian_wasserstein2 as gaussian_wasserstein2
-from .ledger import judge_statement as judge_statement
+from .judgements import judge_statement as judge_statement
 from .ledger import ledger_table as ledger_table
 from .ledger_views import show_ledger as show_ledger
 from .ledger_views import show_ledger_summary as show_ledger_summary

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geolib.chapters import book_root, chapter_names
 from geolib.claims import read_claims
 from geolib.evidence import Evidence, Result, Silence, read_result, result_paths
+from geolib.judgements import interval_fields, judge_all
 from geolib.results import write_json
-from geolib.rules import Finding, combine, condition_words, judge
-from geolib.statistics import Interval, student_t_interval
+from geolib.rules import Finding
+from geolib.statistics import student_t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["committed_part", "judge_statement", "ledger_path", "ledger_rows", "ledger_table", "write_ledger"]
+__all__ = ["committed_part", "ledger_path", "ledger_rows", "ledger_table", "write_ledger"]
 
 _KINDS = ("resnet", "plain", "unnamed")
 
@@ -88,7 +88,7 @@ def _statement_rows(
     evidence = _evidence(result, setting, claims)
     for extra in _split(evidence, setting.get("per")):
         here = _evidence(result, {**setting, "network": {**setting["network"], **extra}}, claims)
-        summary = _judge_all(row["conditions"], here)
+        summary = judge_all(row["conditions"], here)
         yield _row(
             head, row["metric"], {**setting, "network": here.network}, defaults, summary, result, summary.conditions
         )
@@ -195,61 +195,6 @@ def _not_run(setting: Mapping[str, Any], results: Sequence[Result], chapters: se
     return Finding("not run at this scale", why=why)
 
 
-@dataclass(frozen=True)
-class Judgement(Finding):
-    """What all conditions of a statement came to together.
-
-    Attributes
-    ----------
-    conditions
-        Each condition's own finding: `what` it judges and by which bound, `rule`, `verdict`, `why`, and `mean`, `low`,
-        `high` and `count` of its interval, None where there is none.
-    """
-
-    conditions: Sequence[Mapping[str, Any]] = ()
-
-
-def judge_statement(name: str, numbers: Mapping[str, Any], network: Mapping[str, Any]) -> Judgement:
-    """Judge a page's own networks by the conditions of a statement, on whatever data and at whatever scale they ran.
-
-    As in the ledger the statement is supported if all conditions are, and refuted if any is; `interval` is that of the
-    first, and the conditions' `why` stand one after the other.
-
-    Parameters
-    ----------
-    name
-        Of a statement of ``book/claims.yml`` whose settings all look at the same weight decays.
-    numbers
-        What the page published.
-    network
-        Field -> value that the records of the networks meant have.
-
-    Raises
-    ------
-    ValueError
-        If the statement's settings look at different weight decays, so that it does not say which ones a page means.
-    """
-    claims = read_claims(book_root(Path.cwd()))
-    row = claims["statements"][name]
-    gammas = {setting["gamma"] for setting in row["settings"]}
-    if len(gammas) > 1:
-        raise ValueError(f"{name} is judged at one choice of weight decays only if all its settings are; got {gammas}")
-    return _judge_all(row["conditions"], Evidence(numbers, network, gammas.pop(), defaults=claims.get("defaults")))
-
-
-def _judge_all(conditions: Sequence[Mapping[str, Any]], evidence: Evidence) -> Judgement:
-    findings = [judge(condition, evidence) for condition in conditions]
-    parts = [
-        {"rule": condition["rule"], "what": condition_words(condition), "verdict": finding.verdict, "why": finding.why,
-         **_ours(finding.interval)}
-        for condition, finding in zip(conditions, findings, strict=True)
-    ]  # fmt: skip
-    return Judgement(
-        combine(findings), findings[0].interval, " | ".join(finding.why for finding in findings),
-        "; ".join(filter(None, (finding.heading for finding in findings))), parts,
-    )  # fmt: skip
-
-
 def _evidence(result: Result, setting: Mapping[str, Any], claims: Mapping[str, Any]) -> Evidence:
     return Evidence(
         result.numbers, setting["network"], setting["gamma"], setting["seeds"], claims.get("first_seed", 0),
@@ -264,18 +209,12 @@ def _row(
     return {
         **head, "metric": metric, "setting": _words(setting, defaults, result),
         "published": None, "reading_error": None,
-        **_ours(finding.interval), "verdict": finding.verdict, "heading": finding.heading, "why": finding.why,
+        **interval_fields(finding.interval), "verdict": finding.verdict, "heading": finding.heading, "why": finding.why,
         "scale": setting["scale"], "chapter": setting["chapter"], "dataset": setting["dataset"],
         "command": result.provenance.get("command", setting["command"]) if result else setting["command"],
         "commit": result.provenance.get("commit", "") if result else "", "conditions": list(conditions),
         "earlier": bool(result and result.earlier),
     }  # fmt: skip
-
-
-def _ours(interval: Interval | None) -> dict[str, float | int | None]:
-    if interval is None:
-        return {"mean": None, "low": None, "high": None, "count": None}
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high, "count": interval.count}
 
 
 def _words(setting: Mapping[str, Any], defaults: Mapping[str, Any], result: Result | None) -> str:
