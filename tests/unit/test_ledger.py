@@ -761,7 +761,7 @@ def test_a_statement_that_its_settings_judge_at_different_gammas_judges_no_page(
     claims = read_claims(root)
     settings = claims["statements"]["C13"]["settings"]
     settings.append({**settings[0], "gamma": 0})
-    monkeypatch.setattr("geolib.ledger.read_claims", lambda root: claims)
+    monkeypatch.setattr("geolib.judgements.read_claims", lambda root: claims)
     with pytest.raises(ValueError, match=r"C13 .* one choice of weight decays"):
         judge_statement("C13", separations(0.001, 0.02, 0.3), {"kind": "resnet"})
 
