@@ -102,7 +102,8 @@ def source_digest(chapter: Chapter, parameters: Mapping[str, Any]) -> str:
     named = [name for name in chapter.inputs if any(Path(name).name in cell for cell in chapter.computing)]
     inputs = digest_files([chapter.root / name for name in named])
     used = library_digest(names_used(chapter.computing))
-    pins = computing_pins((chapter.root / "requirements.lock").read_text("utf-8"))
+    lock = chapter.root / "requirements.lock"
+    pins = computing_pins(lock.read_text("utf-8") if lock.exists() else "")
     return key_of(parameters, chapter.computing, used, pins, inputs)
 
 
